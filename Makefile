@@ -1,0 +1,53 @@
+# `make demo` and `make test` need only Python 3.11 or newer, make and a compiler; everything goes into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+UV     := $(shell command -v uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit lint format lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "voicepilot needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "creating $(VENV) (once)"
+	@$(PYTHON) -m venv $(VENV)
+ifdef UV
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes -r requirements/dev.txt
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation -e .
+else
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	@touch $@
+
+demo: $(READY)  ## voice sessions kept alive through faults, on the built-in emulator (ends by itself)
+	@$(BIN)/voicepilot demo
+
+test: $(READY)  ## everything that must pass, with the coverage figure
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python tests/coverage_gate.py
+
+unit: $(READY)  ## the quick part: no sockets, no processes
+	@$(BIN)/python -m pytest -q -m "not sockets"
+
+lint: $(READY)  ## types and style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)  ## mend what can be mended by a tool
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: ## pin every dependency again (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  --group dev --all-extras pyproject.toml -o requirements/dev.txt
+
+clean:  ## forget the environment and what the tools left
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

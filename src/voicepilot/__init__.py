@@ -1,0 +1,1 @@
+"""voicepilot keeps realtime voice sessions alive."""
