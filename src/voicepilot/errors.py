@@ -79,7 +79,7 @@ class VoicePilotError(Exception):
 
     @property
     def fault(self) -> Fault:
-        """This error as data."""
+        """The error as data."""
         return Fault(
             code=self.code,
             message=self.message,
@@ -194,7 +194,7 @@ class KeyServiceError(VoicePilotError):
 
     @property
     def fault(self) -> Fault:
-        """This error as data."""
+        """The error as data."""
         return Fault(
             code=self.code,
             message=self.message,

@@ -1,0 +1,169 @@
+"""What a SessionManager must be given: small Protocols, and the data that crosses them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from voicepilot.errors import FaultDomain
+
+T = TypeVar("T")
+
+
+class KeyRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a key is wanted for. A key belongs to the session it was asked for and is never shared."""
+
+    session_id: str
+    life_seconds: float = 600.0  # how long the key should stay valid, 10 to 7200
+    model: str | None = None  # None: the key service's default; on Azure the deployment name
+    session: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])  # provider session options
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
+    attempt: int = 1  # counts within one round, from 1
+
+
+class EphemeralKey:
+    """A key as the provider gave it. The value is read with `reveal()`; repr, str and pickle never show it."""
+
+    __slots__ = ("_value", "expires_in", "issued_for", "model", "remote_session_id", "webrtc_url", "websocket_url")
+
+    def __init__(
+        self,
+        value: str,
+        *,
+        expires_in: float,
+        issued_for: str,
+        model: str | None = None,
+        remote_session_id: str | None = None,
+        websocket_url: str | None = None,
+        webrtc_url: str | None = None,
+    ) -> None:
+        self._value = value
+        self.expires_in = expires_in  # seconds of validity left when the answer was received
+        self.issued_for = issued_for  # session_id
+        self.model = model
+        self.remote_session_id = remote_session_id
+        self.websocket_url = websocket_url  # where a client opens a realtime WebSocket with this key
+        self.webrtc_url = webrtc_url  # where a client posts its SDP offer with this key
+
+    def reveal(self) -> str:
+        """The secret itself (`ek_…`). Hand it to the client that connects and to nobody else."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"EphemeralKey(issued_for={self.issued_for!r}, expires_in={self.expires_in!r}, value=<hidden>)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("an EphemeralKey is not pickled or copied: its value must not leave the process")
+
+
+class KeyMinter(Protocol):
+    """Where keys come from. `EphemeralKeyService` is the real one, `voicepilot.testing.FakeKeyService` the fake."""
+
+    async def request_ephemeral_key(self, request: KeyRequest) -> EphemeralKey:
+        """The first key of a session. Raises a KeyServiceError; is cancelled when nobody wants the key any more."""
+        ...
+
+    async def renew_key(self, request: KeyRequest) -> EphemeralKey:
+        """The session's next key. Raises a KeyServiceError; is cancelled when nobody wants the key any more."""
+        ...
+
+    async def end_session(self, session_id: str) -> None:
+        """Forget the session, and delete what the provider holds for it where a route exists. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Collaborator(Protocol):
+    """Something with a life of its own that must be initialised before the manager is."""
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether initialize() has completed and dispose() has not been called since."""
+        ...
+
+    async def initialize(self) -> None:
+        """Make ready for use. Idempotent."""
+        ...
+
+    async def dispose(self) -> None:
+        """Let go of everything. Idempotent."""
+        ...
+
+
+class Clock(Protocol):
+    """What time it is. The real one counts suspension; tests and the simulator give their own."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, anchored once and then moved by a steady clock that counts suspension."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch as the system's wall clock says right now; it may jump."""
+        ...
+
+
+class Host(Protocol):
+    """The application around us, such as an editor."""
+
+    def set_context(self, key: str, value: object) -> None:
+        """Tell the host something it may show, for example `voicepilot.session.degraded`."""
+        ...
+
+
+class PurgeOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """Make one session's personal data unreachable."""
+
+    session_id: str
+    reason: str  # such as session-ended, inactivity, user-requested, policy-update
+    target: str = "all"
+
+
+class PurgeReceipt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a purge did. Counts only, never content."""
+
+    session_id: str
+    reason: str
+    target: str = "all"
+    cleared: int = 0
+    failed: int = 0
+    duration: float = 0.0  # seconds
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left behind."""
+        return self.failed == 0
+
+
+class Purger(Protocol):
+    """Who makes personal data unreachable."""
+
+    async def purge(self, order: PurgeOrder) -> PurgeReceipt:
+        """Purge what belongs to the order's session and nothing else. A failure is reported, not raised on."""
+        ...
+
+
+class OperationContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a recovery executor is told about an operation, in the seed's words."""
+
+    operation: str  # such as "start", "renew", "end", "purge"
+    session_id: str | None
+    code: str  # the error code if it fails
+    message: str
+    remediation: str
+    correlation_id: str
+    fault_domain: FaultDomain = FaultDomain.SESSION
+    severity: str = "error"
+    user_impact: str = "degraded"
+    attempt: int = 1
+    attempts_scheduled_by_caller: bool = False  # True: run once; the session's own deadlines bring the next attempt
+
+
+class RecoveryExecutor(Protocol):
+    """Who runs operations that may fail, with policy, breaker and observers around them."""
+
+    async def execute(self, operation: Callable[[], Awaitable[T]], context: OperationContext) -> T:
+        """Run `operation`; raise its error, or a KeyServiceError that says when to try again."""
+        ...
