@@ -55,6 +55,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     status: int | None = None  # HTTP status, where there was one
     provider_code: str | None = None
     request_id: str | None = None
+    cause: str | None = None  # the code of the fault behind this one
     at: float | None = None  # when it happened, on the manager's clock
 
 
@@ -139,17 +140,13 @@ class SessionLimitError(SessionError):
 
 
 class SessionStartError(SessionError):
-    """No key could be had for a new session. `fault` is the provider's fault and `__cause__` the error."""
+    """No key could be had for a new session. `fault` carries what the provider said; `__cause__` is its error."""
 
     code = "SESSION_START_FAILED"
     fault_domain = FaultDomain.AUTH
 
     def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
-        super().__init__(
-            f"Failed to obtain session credentials: {fault.message}",
-            session_id=session_id,
-            remediation=fault.remediation,
-        )
+        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
         self.retryable = fault.retryable
         self._fault = fault
 

@@ -1,0 +1,105 @@
+"""What the core orders, in the imperative. The runtime carries it out and answers with inputs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from voicepilot.errors import Fault
+from voicepilot.events import Event
+from voicepilot.lifecycle.inputs import Hook
+from voicepilot.lifecycle.session import RenewalResult
+
+
+class ReserveSlot(msgspec.Struct, frozen=True):
+    """Count the session against the limit. Answered by SlotReserved or SlotRefused."""
+
+
+class ReleaseSlot(msgspec.Struct, frozen=True):
+    """Let another session have the slot."""
+
+
+class MintKey(msgspec.Struct, frozen=True):
+    """Fetch a key. Answered by KeyMinted or MintFailed with the same ticket."""
+
+    ticket: int
+    attempt: int
+    first: bool  # the session's first key, not a renewal
+    limit: float  # seconds this attempt may take
+
+
+class ReleaseKey(msgspec.Struct, frozen=True):
+    """Forget the key fetched with this ticket."""
+
+    ticket: int
+
+
+class RunHook(msgspec.Struct, frozen=True):
+    """Call the application's hook, after those ordered before it. Answered by HookFinished."""
+
+    hook: Hook
+    reason: str
+    limit: float
+
+
+class StopWork(msgspec.Struct, frozen=True):
+    """Cancel whatever runs for the session (mint, hook) and forget what waits."""
+
+
+class CloseConnection(msgspec.Struct, frozen=True):
+    """Close the realtime connection and tell the provider. Answered by ConnectionClosed."""
+
+    limit: float
+
+
+class Purge(msgspec.Struct, frozen=True):
+    """Purge the session's personal data. Answered by Purged."""
+
+    reason: str
+    limit: float
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """Tell the observers."""
+
+    event: Event
+
+
+class AnswerStart(msgspec.Struct, frozen=True):
+    """start_session may return, or raise for `fault`; `ended` says that the session was ended instead."""
+
+    fault: Fault | None = None
+    ended: bool = False
+
+
+class AnswerRenewal(msgspec.Struct, frozen=True):
+    """Everybody who waits for the renewal may go on."""
+
+    result: RenewalResult
+
+
+class AnswerEnd(msgspec.Struct, frozen=True):
+    """Everybody who waits for the end may go on."""
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Drop the session from the registry after this many seconds."""
+
+    after: float = 0.0
+
+
+Effect = (
+    ReserveSlot
+    | ReleaseSlot
+    | MintKey
+    | ReleaseKey
+    | RunHook
+    | StopWork
+    | CloseConnection
+    | Purge
+    | Publish
+    | AnswerStart
+    | AnswerRenewal
+    | AnswerEnd
+    | Forget
+)
+Effects = tuple[Effect, ...]

@@ -1,0 +1,49 @@
+"""The conditions in the rules table: (session, input, now) -> bool."""
+
+from __future__ import annotations
+
+from voicepilot.lifecycle.actions import retry_time
+from voicepilot.lifecycle.inputs import Input, KeyMinted, MintFailed
+from voicepilot.lifecycle.session import Session
+from voicepilot.lifecycle.upkeep import USER
+
+
+def is_ours(session: Session, given: KeyMinted | MintFailed, _: float) -> bool:
+    """It answers the mint in flight, and not an earlier one."""
+    return session.round is not None and session.round.ticket == given.ticket
+
+
+def may_retry(session: Session, given: MintFailed, now: float) -> bool:
+    """Another attempt of this round can help and is allowed."""
+    if session.round is None or session.round.ticket != given.ticket or not given.fault.retryable:
+        return False
+    if given.counts and session.round.attempt > session.config.max_retry_attempts:
+        return False
+    return session.start_by is None or retry_time(session, given, now) < session.start_by
+
+
+def hopeless(session: Session, given: MintFailed, now: float) -> bool:
+    """No attempt can help."""
+    return is_ours(session, given, now) and not given.fault.retryable
+
+
+def with_new_key(session: Session, _: Input, __: float) -> bool:
+    """A fetched key waits for the swap."""
+    return session.round is not None and session.round.incoming is not None
+
+
+def between_rounds(session: Session, _: Input, __: float) -> bool:
+    """The last round is over and the next has not begun."""
+    return session.round is None
+
+
+def paused_by_user(session: Session, given: Input, now: float) -> bool:
+    """The application asked for a pause and has not resumed; and if a mint failed, it was ours."""
+    if isinstance(given, MintFailed) and not is_ours(session, given, now):
+        return False
+    return USER in session.holds
+
+
+def will_be_failed(session: Session, _: Input, __: float) -> bool:
+    """The session ends because it could not go on."""
+    return session.farewell is not None and session.farewell.fault is not None

@@ -1,0 +1,86 @@
+"""Takes a session one step through the table, and says when it must be woken."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from voicepilot.events import StateChanged
+from voicepilot.lifecycle import deadlines
+from voicepilot.lifecycle.effects import Effects, Publish
+from voicepilot.lifecycle.inputs import DeadlinePassed, Input
+from voicepilot.lifecycle.phases import RUNNING
+from voicepilot.lifecycle.rules import ROWS, Rule, what
+from voicepilot.lifecycle.session import Deadline, Frozen, Session
+
+
+def step(session: Session, given: Input, now: float) -> tuple[Session, Effects]:
+    """What becomes of `session` when `given` happens at `now`, and what is to be done about it."""
+    rule = _find(session, given, now)
+    if rule is None:
+        return session, ()
+    before = session.phase
+    if rule.to is None or rule.to is before:
+        return rule.do(session, given, now)
+    # The one place where a phase is written, and writing it publishes it.
+    session, effects = rule.do(replace(session, phase=rule.to), given, now)
+    why = rule.why or (session.farewell.reason if session.farewell else "")
+    moved = StateChanged(session=session, at=now, previous_state=before, new_state=session.phase, reason=why)
+    return session, (Publish(moved), *effects)
+
+
+def wake_at(session: Session) -> float | None:
+    """When the soonest deadline is due, or None when the session waits for no moment."""
+    soonest: float | None = None
+    for at in (
+        session.start_by,
+        session.renew_at,
+        session.retry_at,
+        session.expire_at,
+        session.idle_at,
+        session.beat_at,
+    ):
+        if at is not None and (soonest is None or at < soonest):
+            soonest = at
+    return soonest
+
+
+def wake(session: Session, now: float) -> tuple[Session, Effects]:
+    """Let every deadline that is due by `now` pass, soonest first."""
+    done: Effects = ()
+    while (due := _due(session, now)) is not None:
+        session, effects = step(replace(session, **{due.value: None}), DeadlinePassed(due), now)
+        done += effects
+    return session, done
+
+
+def note_activity(session: Session, at: float, resets: int) -> Session:
+    """Count the activity since the last step: inactivity is counted from `at`."""
+    if session.phase not in RUNNING:
+        return session
+    stats = session.statistics
+    stats = replace(stats, inactivity_resets=stats.inactivity_resets + resets)
+    session = replace(session, last_activity=max(at, session.last_activity), statistics=stats)
+    if session.frozen:
+        return replace(session, frozen=Frozen(idle=_full_idle(session), beat=session.frozen.beat))
+    return replace(session, idle_at=deadlines.idle_time(session))
+
+
+def _full_idle(session: Session) -> float | None:
+    at = deadlines.idle_time(session)
+    return None if at is None else at - session.last_activity
+
+
+def _find(session: Session, given: Input, now: float) -> Rule | None:
+    for rule in ROWS.get((session.phase, what(given)), ()):
+        if rule.when is None or rule.when(session, given, now):
+            return rule
+    return None
+
+
+def _due(session: Session, now: float) -> Deadline | None:
+    soonest: tuple[float, Deadline] | None = None
+    for deadline in Deadline:
+        at = getattr(session, deadline.value)
+        if at is not None and at <= now and (soonest is None or at < soonest[0]):
+            soonest = (at, deadline)
+    return soonest[1] if soonest else None

@@ -1,0 +1,193 @@
+"""What the rules of renewal and recovery do: fetch, suspend, swap, resume; or fail and try again."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from voicepilot.errors import Fault, FaultDomain
+from voicepilot.events import ErrorType, RenewalCompleted, RenewalFailed, RenewalStarted
+from voicepilot.lifecycle import deadlines
+from voicepilot.lifecycle.actions import retry_time
+from voicepilot.lifecycle.effects import AnswerRenewal, Publish, ReleaseKey, RunHook
+from voicepilot.lifecycle.inputs import Hook, Input, KeyMinted, KeyRejected, MintFailed
+from voicepilot.lifecycle.session import ConnectionStatus, Farewell, RenewalResult, Round, Session, Trigger
+from voicepilot.lifecycle.steps import (
+    Outcome,
+    current_key,
+    current_round,
+    error,
+    lease,
+    leave,
+    mint,
+    no_renewal,
+    wrapped,
+)
+
+
+def renew_on_time(session: Session, _: Input, now: float) -> Outcome:
+    """The key's time is nearly up."""
+    return _begin_round(session, Trigger.TIMER, now)
+
+
+def renew_by_hand(session: Session, _: Input, now: float) -> Outcome:
+    """Somebody asked for it."""
+    return _begin_round(session, Trigger.MANUAL, now)
+
+
+def renew_to_recover(session: Session, _: Input, now: float) -> Outcome:
+    """The key has lapsed and the last round failed; try another."""
+    return _begin_round(session, Trigger.RECOVERY, now)
+
+
+def _begin_round(session: Session, trigger: Trigger, now: float) -> Outcome:
+    session = replace(session, renew_at=None, round=Round(trigger, now))
+    session, minted = mint(session, now)
+    return session, (Publish(RenewalStarted(session=session, at=now, trigger=trigger)), *minted)
+
+
+def hold_new_key(session: Session, given: KeyMinted, now: float) -> Outcome:
+    """Keep the fetched key beside the current one until the application has suspended."""
+    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
+    return session, (_renewal_hook(session, Hook.SUSPENDING),)
+
+
+def adopt_at_once(session: Session, given: KeyMinted, now: float) -> Outcome:
+    """There is no good key to wait with: use the new one now, and call the hooks after."""
+    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
+    session, released = _swap(session, now)
+    return session, (*released, _renewal_hook(session, Hook.SUSPENDING))
+
+
+def swap(session: Session, _: Input, now: float) -> Outcome:
+    """Make the fetched key the current one, now that the application has suspended."""
+    session, released = _swap(session, now)
+    return session, (*released, _renewal_hook(session, Hook.RESUMED))
+
+
+def swap_early(session: Session, _: Input, now: float) -> Outcome:
+    """The current key lapses while the application is still suspending: do not wait for it."""
+    return _swap(session, now)
+
+
+def resume_after_swap(session: Session, _: Input, __: float) -> Outcome:
+    """The application has suspended, and the swap was made before."""
+    return session, (_renewal_hook(session, Hook.RESUMED),)
+
+
+def _swap(session: Session, now: float) -> Outcome:
+    renewal, old, stats = current_round(session), current_key(session), session.statistics
+    if renewal.incoming is None:
+        raise LookupError("no fetched key to swap to")
+    key = renewal.incoming
+    latency = (now - renewal.began_at) * 1000
+    count = stats.renewal_count + 1
+    average = stats.average_renewal_latency_ms + (latency - stats.average_renewal_latency_ms) / count
+    session = replace(
+        session,
+        key=key,
+        expire_at=key.expires_at,
+        round=replace(renewal, incoming=None, swapped_at=now),
+        statistics=replace(stats, renewal_count=count, average_renewal_latency_ms=average),
+    )
+    return session, (ReleaseKey(old.ticket),)
+
+
+def _renewal_hook(session: Session, hook: Hook) -> RunHook:
+    return RunHook(hook, current_round(session).trigger.value, session.config.hook_timeout_seconds)
+
+
+def complete_renewal(session: Session, _: Input, now: float) -> Outcome:
+    """The swap is made and the application has resumed."""
+    renewal, key = current_round(session), current_key(session)
+    result = RenewalResult(
+        session_id=session.session_id,
+        success=True,
+        latency_ms=((renewal.swapped_at or now) - renewal.began_at) * 1000,
+        attempts=renewal.attempt,
+        expires_at=key.expires_at,
+    )
+    session = replace(
+        session,
+        round=None,
+        failures=0,
+        failed_rounds=0,
+        degraded=session.connection is ConnectionStatus.FAILED,
+        last_error=None,
+        renew_at=deadlines.renewal_time(key, session.config, session.session_id),
+    )
+    return session, (Publish(RenewalCompleted(session=session, at=now, result=result)), AnswerRenewal(result))
+
+
+def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
+    """The round's attempts are used up; the next round comes as the next attempt would have."""
+    renew_at = retry_time(session, given, now)
+    session, failed = _round_failed(session, given.fault, now)
+    session = replace(session, renew_at=renew_at, round=None, failures=session.failures + int(given.counts))
+    return session, failed
+
+
+def fail_for_good(session: Session, given: MintFailed, now: float) -> Outcome:
+    """No further attempt can succeed, so the session cannot go on."""
+    session, failed = _round_failed(session, given.fault, now)
+    fault = session.last_error or given.fault
+    unauthenticated = error(session, ErrorType.AUTHENTICATION, fault, now)
+    session, left = leave(replace(session, round=None), now, Farewell("renewal-failed", fault))
+    return session, (*failed, unauthenticated, *left)
+
+
+def _round_failed(session: Session, fault: Fault, now: float) -> Outcome:
+    renewal, stats = current_round(session), session.statistics
+    fault = wrapped(fault, "RENEWAL_FAILED", "Failed to renew session credentials", now)
+    result = RenewalResult(
+        session_id=session.session_id,
+        success=False,
+        latency_ms=(now - renewal.began_at) * 1000,
+        attempts=renewal.attempt,
+        expires_at=current_key(session).expires_at,
+        error=fault,
+    )
+    session = replace(
+        session,
+        last_error=fault,
+        degraded=True,
+        failed_rounds=session.failed_rounds + 1,
+        statistics=replace(stats, failed_renewal_count=stats.failed_renewal_count + 1),
+    )
+    told = Publish(RenewalFailed(session=session, at=now, result=result))
+    return session, (told, error(session, ErrorType.RENEWAL, fault, now), AnswerRenewal(result))
+
+
+def refuse_renewal(session: Session, _: Input, now: float) -> Outcome:
+    """Answer a renewal that makes no sense now, without touching anything."""
+    return session, (AnswerRenewal(no_renewal(session, now, f"the session is {session.phase}")),)
+
+
+def lapse(session: Session, _: Input, now: float) -> Outcome:
+    """The key expired before the next one came. Connections already open live on; new ones must wait."""
+    why = session.last_error
+    fault = Fault(
+        code="KEY_EXPIRED",
+        message="the key expired before the next one could be fetched" + (f": {why.message}" if why else ""),
+        remediation=(why.remediation if why else "Check that the provider is reachable.")
+        + " New connections wait until a key arrives; open ones go on.",
+        retryable=True,
+        domain=FaultDomain.AUTH,
+        cause=why.code if why else None,
+        at=now,
+    )
+    session = replace(session, expire_at=None, degraded=True, last_error=fault)
+    return session, (error(session, ErrorType.AUTHENTICATION, fault, now),)
+
+
+def renew_rejected(session: Session, given: KeyRejected, now: float) -> Outcome:
+    """The provider refused the current key: replace it now."""
+    session, told = note_rejection(session, given, now)
+    session, begun = _begin_round(session, Trigger.REJECTED, now)
+    return session, (*told, *begun)
+
+
+def note_rejection(session: Session, given: KeyRejected, now: float) -> Outcome:
+    """The provider refused the current key, and its successor is already being fetched."""
+    fault = replace(given.fault, at=now)
+    session = replace(session, key=replace(current_key(session), rejected=True), last_error=fault)
+    return session, (error(session, ErrorType.AUTHENTICATION, fault, now),)
