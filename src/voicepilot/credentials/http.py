@@ -1,0 +1,92 @@
+"""One HTTP client for all sessions: every wait limited, every answer bounded, nothing followed, nothing leaked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from voicepilot.credentials.endpoints import is_loopback
+from voicepilot.credentials.faults import fault_of_breakdown
+from voicepilot.credentials.reply import Reply
+from voicepilot.errors import BadReplyError
+from voicepilot.ports import Clock
+
+MAX_REPLY_BYTES = 1 << 20  # an answer repeats the session's instructions and tools, so not much less
+
+
+class HttpClient:
+    """Open within a running loop, close when done."""
+
+    def __init__(self, clock: Clock, *, secure: bool, connect_timeout: float, connections: int) -> None:
+        self._clock = clock
+        # The proxy is chosen below and not by trust_env, which would also add credentials from ~/.netrc.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connections,
+                # Made here and not by aiohttp at import, so that SSL_CERT_FILE is read when it matters.
+                ssl=ssl.create_default_context() if secure else True,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close every connection, idle or busy."""
+        await self._session.close()
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Send `body` as JSON and read the answer. Raises a KeyServiceError; the caller limits the whole."""
+        where = f"asking {URL(url).host} for a key"
+        try:
+            return await self._exchange("POST", url, {"Content-Type": "application/json", **headers}, body)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            fault = fault_of_breakdown(error, where)
+        raise fault  # outside the handler: aiohttp's errors hold the request's headers
+
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        async with self._session.request(
+            method,
+            url,
+            data=body,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+            allow_redirects=False,
+            proxy=proxy_for(url),
+        ) as response:
+            received_at = self._clock.wall()
+            started = asyncio.get_running_loop().time()
+            content = await _bounded_body(response)
+            return Reply(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                body=content,
+                received_at=received_at,
+                body_seconds=asyncio.get_running_loop().time() - started,
+            )
+
+
+async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity":  # asked not to; unpacking could make a small answer huge
+        raise BadReplyError("the answer is compressed although that was declined", code="COMPRESSED_REPLY")
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > MAX_REPLY_BYTES:
+            raise BadReplyError(f"the answer is larger than {MAX_REPLY_BYTES} bytes", code="OVERSIZED_REPLY")
+    return bytes(content)
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for `url`; loopback never has one."""
+    target = URL(url)
+    host = target.host or ""
+    if is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    return urllib.request.getproxies().get(target.scheme)

@@ -1,0 +1,113 @@
+"""From a user's provider settings to a profile and a credential."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from voicepilot.credentials.credential import (
+    ENTRA_SCOPE,
+    ApiKey,
+    Credential,
+    DefaultEntraToken,
+    EnvironmentKey,
+    KeyringKey,
+    SecretValue,
+)
+from voicepilot.credentials.profiles import AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
+from voicepilot.errors import ConfigurationError
+
+
+class ProviderSettings(Protocol):
+    """What is read of `voicepilot.config`'s provider section; None always means the default of the part it is for."""
+
+    @property
+    def profile(self) -> str:
+        """`openai`, `azure` or `azure-preview`."""
+        ...
+
+    @property
+    def base_url(self) -> str | None:
+        """OpenAI's address, or a gateway's."""
+        ...
+
+    @property
+    def azure_endpoint(self) -> str | None:
+        """The Azure resource's address."""
+        ...
+
+    @property
+    def api_version(self) -> str | None:
+        """For azure-preview."""
+        ...
+
+    @property
+    def webrtc_region(self) -> str | None:
+        """For azure-preview."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model, on Azure the deployment's name."""
+        ...
+
+    @property
+    def credential(self) -> str:
+        """`api-key`, `keyring` or `entra`."""
+        ...
+
+    @property
+    def api_key(self) -> SecretValue | None:
+        """The long-lived key."""
+        ...
+
+    @property
+    def entra_scope(self) -> str | None:
+        """The scope of Entra tokens."""
+        ...
+
+    @property
+    def keyring_service(self) -> str:
+        """Under which name the OS keyring holds the key; the user name there is the profile's name."""
+        ...
+
+
+def profile_of(settings: ProviderSettings) -> Profile:
+    """The profile that `settings` choose. Raises ConfigurationError when an address may not be used."""
+    match settings.profile:
+        case "openai":
+            return OpenAIProfile(**_given(base_url=settings.base_url, model=settings.model))
+        case "azure":
+            return AzureProfile(
+                **_given(base_url=settings.base_url, endpoint=settings.azure_endpoint, model=settings.model)
+            )
+        case "azure-preview":
+            return AzurePreviewProfile(
+                **_given(
+                    endpoint=settings.azure_endpoint,
+                    model=settings.model,
+                    api_version=settings.api_version,
+                    webrtc_region=settings.webrtc_region,
+                )
+            )
+    raise ConfigurationError(
+        f"profile: there is no provider profile {settings.profile!r}",
+        field="profile",
+        remediation="Use openai, azure or azure-preview.",
+    )
+
+
+def credential_of(settings: ProviderSettings, profile: Profile) -> Credential:
+    """The credential that `settings` choose."""
+    match settings.credential:
+        case "keyring":
+            return KeyringKey(settings.keyring_service, profile.name)
+        case "entra":
+            return DefaultEntraToken(scope=settings.entra_scope or ENTRA_SCOPE)
+    if settings.api_key is not None:
+        return ApiKey(settings.api_key.get_secret_value())
+    return EnvironmentKey(*profile.key_variables)
+
+
+def _given(**values: str | None) -> Mapping[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
