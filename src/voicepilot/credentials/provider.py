@@ -52,7 +52,7 @@ class ProviderSettings(Protocol):
         ...
 
     @property
-    def credential(self) -> str:
+    def credential_source(self) -> str:
         """`api-key`, `keyring` or `entra`."""
         ...
 
@@ -64,6 +64,21 @@ class ProviderSettings(Protocol):
     @property
     def entra_scope(self) -> str | None:
         """The scope of Entra tokens."""
+        ...
+
+    @property
+    def mint_timeout_seconds(self) -> float:
+        """For one attempt, all in all."""
+        ...
+
+    @property
+    def connect_timeout_seconds(self) -> float:
+        """For the connection alone."""
+        ...
+
+    @property
+    def max_concurrent_mints(self) -> int:
+        """How many key requests run at one time."""
         ...
 
     @property
@@ -99,7 +114,7 @@ def profile_of(settings: ProviderSettings) -> Profile:
 
 def credential_of(settings: ProviderSettings, profile: Profile) -> Credential:
     """The credential that `settings` choose."""
-    match settings.credential:
+    match settings.credential_source:
         case "keyring":
             return KeyringKey(settings.keyring_service, profile.name)
         case "entra":

@@ -106,7 +106,7 @@ class EphemeralKeyService:
         self._owns_credential = credential is None
         self._clock = clock or _SystemClock()
         self._logger = logger or logging.getLogger("voicepilot.credentials")
-        self._limits = limits or Limits()
+        self._limits = limits or _limits(provider)
         self._transport_factory = transport or self._http_client
         self._transport: Transport | None = None
         self._gate = asyncio.Semaphore(self._limits.concurrent_mints)
@@ -315,6 +315,16 @@ def _credential(provider: Profile | ProviderSettings, profile: Profile, given: C
     if isinstance(provider, OpenAIProfile):
         return EnvironmentKey(*profile.key_variables)
     return credential_of(provider, profile)
+
+
+def _limits(provider: Profile | ProviderSettings) -> Limits:
+    if isinstance(provider, OpenAIProfile):
+        return Limits()
+    return Limits(
+        total_seconds=provider.mint_timeout_seconds,
+        connect_seconds=provider.connect_timeout_seconds,
+        concurrent_mints=provider.max_concurrent_mints,
+    )
 
 
 def _credential_verdict(fault: Fault | None) -> bool | None:

@@ -1,0 +1,155 @@
+"""Where settings come from, strongest first: arguments, environment, names people already have, file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from voicepilot.errors import ConfigurationError
+
+ENV_PREFIX = "VOICEPILOT_"
+ENV_DELIMITER = "__"
+CONFIG_VARIABLE = "VOICEPILOT_CONFIG"
+DEFAULT_FILE = "voicepilot.toml"
+
+Values: TypeAlias = Mapping[str, Any]  # section -> field -> value, as yet unchecked
+Place: TypeAlias = tuple[str, ...]
+
+_ADDRESSES = {"base_url": "openai", "azure_endpoint": "azure"}
+_KNOWN_NAMES = {
+    "openai": {"api_key": "OPENAI_API_KEY", "base_url": "OPENAI_BASE_URL"},
+    "azure": {"api_key": "AZURE_OPENAI_API_KEY", "azure_endpoint": "AZURE_OPENAI_ENDPOINT"},
+}
+
+
+class Layer(NamedTuple):
+    """One source of settings; it never shows the values it holds."""
+
+    kind: str  # "argument", "environment", "known", or the file's path
+    values: Values
+
+    def __repr__(self) -> str:
+        return f"Layer({self.kind!r})"
+
+    def provider(self, field: str) -> Any:
+        """A field of the provider section, None when this layer does not give it."""
+        section = self.values.get("provider")
+        return section.get(field) if isinstance(section, Mapping) else None
+
+    def holds(self, path: Place) -> bool:
+        """Whether this layer gives the setting at `path`."""
+        at: Any = self.values
+        for name in path:
+            if not isinstance(at, Mapping) or name not in at:
+                return False
+            at = at[name]
+        return True
+
+    def origin(self, path: Place) -> str:
+        """How to say, to the person who wrote it, where this layer has `path` from."""
+        match self.kind:
+            case "argument":
+                return f"argument {path[-1]}"
+            case "environment":
+                return f"environment variable {ENV_PREFIX}{ENV_DELIMITER.join(path).upper()}"
+            case "known":
+                names = {name: variable for group in _KNOWN_NAMES.values() for name, variable in group.items()}
+                return f"environment variable {names.get(path[-1], path[-1])}"
+        return f"{self.kind} [{'.'.join(path[:-1])}] {path[-1]}"
+
+
+def gathered(arguments: Values, environment: Values, config_file: str | os.PathLike[str] | None) -> list[Layer]:
+    """All layers, strongest first. Raises ConfigurationError for an unreadable file or an ambiguous provider."""
+    strong = [Layer("argument", arguments), Layer("environment", environment)]
+    file = _file_layer(config_file)
+    profile = _profile([*strong, _every_known_address(), *file])
+    family = "openai" if profile == "openai" else "azure"
+    layers = [*strong, _known_names(family), *file]
+    return [*_with_one_address(layers), Layer("default", {"provider": {"profile": profile}})]
+
+
+def merged(layers: list[Layer]) -> dict[str, Any]:
+    """One tree, in which the strongest layer that gives a setting wins."""
+    tree: dict[str, Any] = {}
+    for layer in reversed(layers):
+        for section, values in layer.values.items():
+            both = isinstance(values, Mapping) and isinstance(tree.get(section), dict)
+            tree[section] = tree[section] | dict(values) if both else values
+    return tree
+
+
+def _profile(layers: list[Layer]) -> object:
+    for layer in layers:
+        if (given := layer.provider("profile")) is not None:
+            return given
+    for layer in layers:
+        families = [family for field, family in _ADDRESSES.items() if layer.provider(field) is not None]
+        if len(families) > 1:
+            raise ConfigurationError(
+                f"profile: both an OpenAI and an Azure address are set "
+                f"({' and '.join(_origin(layer, field) for field in _ADDRESSES)}), and nothing says which to use",
+                field="provider.profile",
+                remediation="Set VOICEPILOT_PROVIDER__PROFILE (or profile) to openai or azure, or unset one address.",
+            )
+        if families:
+            return families[0]
+    return "openai"
+
+
+def _with_one_address(layers: list[Layer]) -> list[Layer]:
+    # A gateway's base_url given as an argument replaces an Azure endpoint from the environment, and the reverse.
+    decided = next((layer for layer in layers if any(layer.provider(field) is not None for field in _ADDRESSES)), None)
+    if decided is None:
+        return layers
+    unused = {field for field in _ADDRESSES if decided.provider(field) is None}
+    return [layer if layer is decided else _without(layer, unused) for layer in layers]
+
+
+def _without(layer: Layer, fields: set[str]) -> Layer:
+    section = layer.values.get("provider")
+    if not isinstance(section, Mapping):
+        return layer
+    kept = {name: value for name, value in section.items() if name not in fields}
+    return Layer(layer.kind, {**layer.values, "provider": kept})
+
+
+def _origin(layer: Layer, field: str) -> str:
+    return layer.origin(("provider", field)).removeprefix("environment variable ")
+
+
+def _every_known_address() -> Layer:
+    found = {
+        field: os.environ[name]
+        for group in _KNOWN_NAMES.values()
+        for field, name in group.items()
+        if field in _ADDRESSES and os.environ.get(name)
+    }
+    return Layer("known", {"provider": found})
+
+
+def _known_names(family: str) -> Layer:
+    # OpenAI's names count for OpenAI only and Azure's for Azure only, so that no key goes to the other one.
+    found = {field: os.environ[name] for field, name in _KNOWN_NAMES[family].items() if os.environ.get(name)}
+    return Layer("known", {"provider": found})
+
+
+def _file_layer(given: str | os.PathLike[str] | None) -> list[Layer]:
+    wanted = given or os.environ.get(CONFIG_VARIABLE)
+    path = Path(wanted or DEFAULT_FILE).expanduser()
+    if not wanted and not path.is_file():
+        return []
+    try:
+        return [Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))]
+    except OSError as error:
+        problem = error.strerror or type(error).__name__
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problem = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "it is not UTF-8 text"
+    origin = "argument config_file" if given else CONFIG_VARIABLE if wanted else "the working directory"
+    raise ConfigurationError(
+        f"config_file ({origin}): {path} cannot be read: {problem}",
+        field="config_file",
+        remediation="Correct the file or its path.",
+    )

@@ -1,0 +1,44 @@
+"""Everything that is wrong with some settings, said once and to a person."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from voicepilot.config.layers import Layer
+from voicepilot.errors import ConfigurationError
+
+
+def rejected(
+    problems: Sequence[Mapping[str, Any]], layers: Sequence[Layer], fields: Mapping[str, Mapping[str, str]]
+) -> ConfigurationError:
+    """Pydantic's `problems` as one error that names each field, its origin, what is wrong and the remedy."""
+    lines = [_line(problem, layers, fields) for problem in problems]
+    first = ".".join(str(part) for part in problems[0]["loc"])
+    if len(lines) == 1:
+        message = lines[0]
+    else:
+        message = f"{len(lines)} settings cannot be used:\n" + "\n".join(f"  {line}" for line in lines)
+    return ConfigurationError(
+        message, field=first, remediation="Correct what is named; see docs/keys.md for the fields."
+    )
+
+
+def _line(problem: Mapping[str, Any], layers: Sequence[Layer], fields: Mapping[str, Mapping[str, str]]) -> str:
+    path = tuple(str(part) for part in problem["loc"])
+    layer = next((layer for layer in layers if layer.holds(path)), None)
+    origin = f" ({layer.origin(path)})" if layer is not None else ""
+    if problem["type"] == "extra_forbidden":
+        known = list(fields) if len(path) == 1 else list(fields.get(path[0], {}))
+        return f"{'.'.join(path)}{origin}: no such setting; {nearest(path[-1], known)}"
+    said = str(problem["msg"]).removeprefix("Value error, ").removeprefix(f"{path[-1]}: ")
+    # A bound of our own says in its message what it expects.
+    expected = "" if problem["type"] == "value_error" else fields.get(path[0], {}).get(path[-1], "")
+    return f"{'.'.join(path)}{origin}: {said}" + (f"; expected: {expected}" if expected else "")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The known name most like `name`, or else all of them."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
