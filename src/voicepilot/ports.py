@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from voicepilot.errors import FaultDomain
+from voicepilot.lifecycle.config import SessionConfig
 
 T = TypeVar("T")
 
@@ -92,6 +93,19 @@ class Collaborator(Protocol):
         ...
 
 
+class SessionDefaults(Protocol):
+    """Where new sessions get their behaviour from. `ConfigurationManager` is the real one."""
+
+    @property
+    def max_concurrent_sessions(self) -> int:
+        """How many sessions may be live at once."""
+        ...
+
+    def session_config(self) -> SessionConfig:
+        """What a session behaves by unless start_session says otherwise."""
+        ...
+
+
 class Clock(Protocol):
     """What time it is. The real one counts suspension; tests and the simulator give their own."""
 
@@ -166,4 +180,16 @@ class RecoveryExecutor(Protocol):
 
     async def execute(self, operation: Callable[[], Awaitable[T]], context: OperationContext) -> T:
         """Run `operation`; raise its error, or a KeyServiceError that says when to try again."""
+        ...
+
+
+class RecoveryRegistrar(Protocol):
+    """Where the standard remedies are put, so that a recovery plan or a person can run them."""
+
+    def add_step(self, name: str, run: Callable[[str], Awaitable[bool]]) -> None:
+        """Offer a step: `run(session_id)` says whether it helped."""
+        ...
+
+    def add_fallback(self, mode: str, run: Callable[[str], Awaitable[None]]) -> None:
+        """Offer a fallback mode: `run(session_id)` enters it."""
         ...

@@ -74,6 +74,8 @@ def _in(*phases: Phase) -> frozenset[Phase]:
     return frozenset(phases)
 
 
+ANY = frozenset(Phase)
+NOT_RUNNING = ANY - RUNNING
 CALM = _in(ACTIVE, PAUSED)
 FETCHING = _in(RENEWING, RECOVERING)
 UNSTARTED = _in(IDLE, STARTING)
@@ -117,7 +119,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(RECOVERING),          RenewRequested,      renew.renew_by_hand,       None,       between_rounds),
 
     # Keys that nobody waits for any more.
-    Rule(frozenset(Phase),         KeyMinted,           do.give_back),
+    Rule(ANY,                      KeyMinted,           do.give_back),
 
     # Upkeep.
     Rule(RUNNING,                  Deadline.HEARTBEAT,  keep.beat),
@@ -137,7 +139,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(ENDING),              ConnectionClosed,    do.forget_key),
     Rule(_in(ENDING),              Purged,              do.finish,                 FAILED,     will_be_failed),
     Rule(_in(ENDING),              Purged,              do.finish,                 ENDED),
-    Rule(frozenset(Phase) - RUNNING,RenewRequested,      renew.refuse_renewal),
+    Rule(NOT_RUNNING,              RenewRequested,      renew.refuse_renewal),
 )
 
 SLOT_ANSWERS: set[What] = {StartRequested, SlotReserved, SlotRefused}

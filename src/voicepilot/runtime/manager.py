@@ -1,0 +1,468 @@
+"""SessionManager: what applications call. It checks and translates; the table decides and `perform` acts."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from voicepilot.errors import (
+    Fault,
+    NotInitializedError,
+    SessionEndedError,
+    SessionError,
+    SessionLimitError,
+    SessionNotFoundError,
+    SessionStartError,
+)
+from voicepilot.events import SessionEnded, SessionErrorEvent, SessionRenewed, SessionStarted, StateChanged
+from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.diagnostics import SessionDiagnostics, diagnose
+from voicepilot.lifecycle.health import SessionHealth, check_health
+from voicepilot.lifecycle.inputs import (
+    ConfigUpdated,
+    ConnectionReported,
+    EndRequested,
+    KeyRejected,
+    PauseRequested,
+    RenewRequested,
+    ResumeRequested,
+    StartRequested,
+)
+from voicepilot.lifecycle.phases import RUNNING, Phase
+from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, Session, SessionInfo, Wish, info
+from voicepilot.ports import (
+    Clock,
+    Collaborator,
+    Host,
+    KeyMinter,
+    Purger,
+    RecoveryExecutor,
+    RecoveryRegistrar,
+    SessionDefaults,
+)
+from voicepilot.runtime.clock import SystemClock
+from voicepilot.runtime.hooks import ConversationLifecycleHooks
+from voicepilot.runtime.observers import Subscription
+from voicepilot.runtime.perform import Performer
+from voicepilot.runtime.registry import Entry
+from voicepilot.runtime.remedies import register_remedies
+from voicepilot.runtime.supervisor import is_inside
+from voicepilot.runtime.timers import SessionTimerManager
+from voicepilot.runtime.vault import SessionCredential
+
+DRAIN_LIMIT = 1.0
+"""Seconds that dispose gives async handlers to hear of the last events."""
+
+
+class BuiltInDefaults:
+    """The defaults of a manager that was given no configuration."""
+
+    max_concurrent_sessions = 3
+
+    def session_config(self) -> SessionConfig:
+        """Every option at its default."""
+        return SessionConfig()
+
+
+class SessionManager:
+    """Keeps realtime voice sessions alive: their keys, timers, recovery and end.
+
+    Everything it needs comes through the constructor; `SessionManager.from_settings()` puts one together from
+    environment and file. Use it as `async with manager:`, or await `initialize()` and `dispose()`.
+    """
+
+    def __init__(
+        self,
+        key_service: KeyMinter,
+        timer_manager: SessionTimerManager | None = None,
+        configuration: SessionDefaults | None = None,
+        logger: logging.Logger | None = None,
+        *,
+        privacy_controller: Purger | None = None,
+        recovery_executor: RecoveryExecutor | None = None,
+        recovery_plan: object | None = None,
+        host: Host | None = None,
+        clock: Clock | None = None,
+        owned: Sequence[Collaborator] = (),
+    ) -> None:
+        self._key_service = key_service
+        self._configuration = configuration or BuiltInDefaults()
+        self._logger = logger or logging.getLogger("voicepilot")
+        self._clock = clock or SystemClock()
+        self._timers = timer_manager or SessionTimerManager(self._clock, self._logger)
+        self._performer = Performer(key_service, self._timers, self._clock, self._logger)
+        self._performer.recovery.host = host
+        self._owned = tuple(owned)  # collaborators that are initialised and disposed with us, in this order
+        self._state: str = "new"  # new, initialized, disposing, disposed
+        if privacy_controller is not None:
+            self.set_privacy_controller(privacy_controller)
+        if recovery_executor is not None:
+            self.set_recovery_executor(recovery_executor, recovery_plan)
+
+    @classmethod
+    def from_settings(cls, **overrides: Any) -> SessionManager:
+        """A manager put together from defaults, `voicepilot.toml`, the environment, and `overrides`, in that order.
+
+        Raises `ConfigurationError` that names every setting that cannot be used. See `voicepilot.config.Settings`.
+        """
+        from voicepilot.build import build_manager  # noqa: PLC0415 - the composition root imports us
+
+        return build_manager(**overrides)
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def initialize(self) -> None:
+        """Check the collaborators and start. Idempotent; a disposed manager cannot be started again.
+
+        Raises `NotInitializedError` naming the collaborator that must be initialised first.
+        """
+        if self._state == "initialized":
+            return
+        if self._state != "new":
+            raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
+        for collaborator in self._owned:
+            await collaborator.initialize()
+        needed: dict[str, object] = {
+            "EphemeralKeyService": self._key_service,
+            "ConfigurationManager": self._configuration,
+        }
+        for name, given in needed.items():
+            if not getattr(given, "is_initialized", True):
+                raise NotInitializedError(name, f"{name} must be initialized before SessionManager")
+        if self._state != "new":  # somebody else was faster while we waited for the collaborators
+            return
+        self._state = "initialized"
+        self._performer.slots = self._configuration.max_concurrent_sessions
+        self._timers.bind(self._performer, self._clock)
+        await self._performer.supervisor.start(self._close)
+
+    async def dispose(self) -> None:
+        """End every session, wait for what was started, and let go of everything. May be called twice.
+
+        From inside a hook or handler it is only requested and returns at once.
+        """
+        if self._state == "new":
+            self._state = "disposed"
+            return
+        if self._state == "initialized":
+            self._state = "disposing"
+            self._performer.supervisor.request_stop()
+        if not is_inside():
+            await self._performer.supervisor.stop()
+
+    async def _close(self) -> None:
+        live = [entry.until_over() for entry in self._performer.registry.live()]
+        for entry in self._performer.registry.live():
+            self._performer.apply(entry, EndRequested("disposed"))
+        if live:
+            await asyncio.wait(live, timeout=3.0)
+        await self._performer.observers.drain(DRAIN_LIMIT)
+        self._performer.close()
+        self._timers.close()
+        for collaborator in reversed(self._owned):
+            await collaborator.dispose()
+        self._state = "disposed"
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether sessions can be started."""
+        return self._state == "initialized"
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.dispose()
+
+    def _require(self) -> None:
+        if self._state == "new":
+            raise NotInitializedError(
+                "SessionManager", "SessionManager is not initialized: await initialize() first, or use `async with`"
+            )
+        if self._state == "disposed":
+            raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
+
+    # --- sessions ---------------------------------------------------------------------------------------------------
+
+    async def start_session(
+        self,
+        config: SessionConfig | Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        session: Mapping[str, Any] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> SessionInfo:
+        """Start a session: reserve a slot, fetch its key, arm its timers, and wait for `on_session_ready`.
+
+        `config` is a whole SessionConfig, or changes to the defaults; `model` and `session` (the provider's session
+        options) go into every key it fetches; `labels` are yours. Cancelling the call ends the session.
+
+        Raises `ConfigurationError`, `SessionLimitError`, `SessionStartError` (no key could be had; `__cause__` says
+        why), or `SessionEndedError` when the session was ended meanwhile.
+        """
+        self._require()
+        if self._state != "initialized":
+            raise SessionEndedError("the SessionManager is being disposed: no session is started any more")
+        entry = self._new_entry(config, Wish(model=model, session=dict(session or {}), labels=dict(labels or {})))
+        entry.start = asyncio.get_running_loop().create_future()
+        self._performer.registry.add(entry)
+        self._performer.apply(entry, StartRequested())
+        try:
+            answer = await asyncio.shield(entry.start)
+        except asyncio.CancelledError:
+            self._performer.apply(entry, EndRequested("start-cancelled"))
+            raise
+        cause, entry.cause = entry.cause, None
+        if answer.ended:
+            raise SessionEndedError("the session was ended while it was starting", session_id=_id(entry))
+        if answer.fault is not None:
+            raise _start_error(answer.fault, _id(entry)) from cause
+        return info(entry.fold())
+
+    @asynccontextmanager
+    async def session(
+        self, config: SessionConfig | Mapping[str, Any] | None = None, **wish: Any
+    ) -> AsyncIterator[SessionInfo]:
+        """`async with manager.session() as session:` starts a session and ends it. Takes what start_session takes."""
+        started = await self.start_session(config, **wish)
+        try:
+            yield started
+        finally:
+            await self.end_session(started.session_id)
+
+    async def end_session(self, session_id: str | None = None, *, reason: str = "user-requested") -> None:
+        """End a session, or the current one, and wait until it is over: at most 2 s, whatever hangs.
+
+        Idempotent; an unknown or ended session is nothing to do. From inside a hook or handler it is only requested.
+        """
+        self._require()
+        registry = self._performer.registry
+        entry = registry.current() if session_id is None else registry.get(session_id)
+        if entry is None:
+            return
+        over = entry.until_over()
+        self._performer.apply(entry, EndRequested(reason))
+        if not is_inside():
+            await asyncio.shield(over)
+
+    async def renew_session(self, session_id: str) -> RenewalResult:
+        """Fetch the session's next key now, or join the renewal under way.
+
+        A failure is a result with `success=False` and an `error`, never an exception. A cancelled caller leaves the
+        renewal running. From inside a hook or handler it is only requested, and the result says so.
+        """
+        self._require()
+        entry = self._performer.registry.get(session_id)
+        if entry is None:
+            return RenewalResult(session_id=session_id, success=False, error=_not_found(session_id).fault)
+        if entry.renewal is None:
+            entry.renewal = asyncio.get_running_loop().create_future()
+        renewal = entry.renewal
+        self._performer.apply(entry, RenewRequested())
+        if is_inside() and not renewal.done():
+            return RenewalResult(session_id=session_id, success=False, error=RENEWAL_REQUESTED)
+        return await asyncio.shield(renewal)
+
+    async def pause_session(self, session_id: str) -> None:
+        """Let inactivity and heartbeat stand still until resume_session; keys are renewed all the same.
+
+        Once, however often it is called. Raises `SessionNotFoundError`, or `SessionError` for a session that is
+        starting or over.
+        """
+        self._performer.apply(self._running(session_id), PauseRequested())
+
+    async def resume_session(self, session_id: str) -> None:
+        """Let inactivity and heartbeat run again from where they stood. Raises what pause_session raises."""
+        self._performer.apply(self._running(session_id), ResumeRequested())
+
+    async def update_session_config(self, session_id: str, config: SessionConfig | Mapping[str, Any]) -> SessionConfig:
+        """Change any option of a live session; deadlines move accordingly. Returns the config now in force.
+
+        Raises `ConfigurationError` (then nothing is changed), `SessionNotFoundError`, or `SessionError` once it ends.
+        """
+        entry = self._live(session_id)
+        updated = config if isinstance(config, SessionConfig) else entry.session.config.changed(config)
+        self._performer.apply(entry, ConfigUpdated(updated))
+        return updated
+
+    async def test_session_health(self, session_id: str) -> SessionHealth:
+        """Check the session's key, renewals, timers, connection and age, with advice. Raises `SessionNotFoundError`."""
+        entry = self._known(session_id)
+        return check_health(entry.fold(), self._clock.now())
+
+    def reset_inactivity_timer(self, session_id: str) -> None:
+        """Note that somebody spoke or typed. Cheap enough for every audio frame; an unknown id is nothing to do."""
+        entry = self._performer.registry.get(session_id)
+        if entry is not None:
+            entry.active_at = self._clock.now()
+            entry.resets += 1
+            self._performer.registry.touch(session_id)
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def get_session_info(self, session_id: str) -> SessionInfo | None:
+        """A frozen snapshot, or None when the session is unknown."""
+        self._require()
+        entry = self._performer.registry.get(session_id)
+        return info(entry.fold()) if entry else None
+
+    def get_current_session(self) -> SessionInfo | None:
+        """The most recently active session that is live, in whatever phase."""
+        self._require()
+        entry = self._performer.registry.current()
+        return info(entry.fold()) if entry else None
+
+    def get_all_sessions(self) -> tuple[SessionInfo, ...]:
+        """Every session known: live, ending, and failed ones until they are forgotten."""
+        self._require()
+        return tuple(info(entry.fold()) for entry in self._performer.registry)
+
+    def is_session_active(self, session_id: str | None = None) -> bool:
+        """Whether a session, or the current one, is active or renewing."""
+        self._require()
+        registry = self._performer.registry
+        entry = registry.current() if session_id is None else registry.get(session_id)
+        return entry is not None and entry.session.phase in {Phase.ACTIVE, Phase.RENEWING}
+
+    def get_session_config(self, session_id: str) -> SessionConfig | None:
+        """The config in force, or None when the session is unknown."""
+        self._require()
+        entry = self._performer.registry.get(session_id)
+        return entry.session.config if entry else None
+
+    def get_session_diagnostics(self, session_id: str) -> SessionDiagnostics:
+        """Timers, key, connection, last error, uptime and next event. Raises `SessionNotFoundError`."""
+        return diagnose(self._known(session_id).fold(), self._clock.now())
+
+    def credential(self, session_id: str) -> SessionCredential:
+        """The session's current key, for the client that connects: `credential(id).reveal()`.
+
+        Raises `SessionNotFoundError`, or `SessionError` when the session holds no key.
+        """
+        entry = self._known(session_id)
+        lease = entry.session.key
+        key = self._performer.vault.get(session_id, lease.ticket) if lease else None
+        if lease is None or key is None:
+            raise SessionError(
+                f"session {session_id} holds no key while {entry.session.phase}",
+                session_id=session_id,
+                remediation="Wait until start_session has returned, or start a new session.",
+            )
+        return SessionCredential(session_id=session_id, key=key, expires_at=lease.expires_at)
+
+    def credential_provider(self, session_id: str) -> Callable[[], Awaitable[str]]:
+        """An async callable that gives the current key, for `AsyncOpenAI(api_key=…)` and its like."""
+
+        async def current_key() -> str:
+            return self.credential(session_id).reveal()
+
+        return current_key
+
+    # --- what transports report ------------------------------------------------------------------------------------
+
+    def report_connection(self, session_id: str, status: ConnectionStatus, fault: Fault | None = None) -> None:
+        """Note how the session's realtime connection is. FAILED is told as a `connection-error`."""
+        self._performer.apply(self._known(session_id), ConnectionReported(status, fault))
+
+    def report_key_rejected(self, session_id: str, fault: Fault) -> None:
+        """Note that the provider refused the session's key: told as an `authentication-error`, and renewed at once."""
+        self._performer.apply(self._known(session_id), KeyRejected(fault))
+
+    # --- subscriptions and collaborators ----------------------------------------------------------------------------
+
+    def on_session_started(self, handler: Callable[[SessionStarted], Awaitable[None] | None]) -> Subscription:
+        """Deliver `session-started` events to `handler`, sync or async, until the handle is disposed."""
+        return self._performer.observers.subscribe("started", handler)
+
+    def on_session_ended(self, handler: Callable[[SessionEnded], Awaitable[None] | None]) -> Subscription:
+        """Deliver `session-ended` events."""
+        return self._performer.observers.subscribe("ended", handler)
+
+    def on_session_renewed(self, handler: Callable[[SessionRenewed], Awaitable[None] | None]) -> Subscription:
+        """Deliver `renewal-started`, `renewal-completed` and `renewal-failed` events."""
+        return self._performer.observers.subscribe("renewed", handler)
+
+    def on_session_error(self, handler: Callable[[SessionErrorEvent], Awaitable[None] | None]) -> Subscription:
+        """Deliver `authentication-error`, `renewal-error`, `timeout-error` and `connection-error` events."""
+        return self._performer.observers.subscribe("error", handler)
+
+    def on_session_state_changed(self, handler: Callable[[StateChanged], Awaitable[None] | None]) -> Subscription:
+        """Deliver `state-changed` events: every change of phase, exactly once."""
+        return self._performer.observers.subscribe("state", handler)
+
+    def register_conversation_hooks(self, hooks: ConversationLifecycleHooks | object) -> Subscription:
+        """Make `hooks` the one active set; disposing the handle clears it only if it still is."""
+        return self._performer.hooks.register(hooks)
+
+    def set_privacy_controller(self, controller: Purger) -> None:
+        """Let `controller` purge each session's data when it ends."""
+        self._performer.purger = controller
+
+    def set_recovery_executor(self, executor: RecoveryExecutor, plan: object | None = None) -> None:
+        """Let every attempt at a key pass through `executor`."""
+        self._performer.recovery.executor, self._performer.recovery.plan = executor, plan
+
+    def register_recovery_actions(self, registrar: RecoveryRegistrar) -> None:
+        """Offer the standard remedies: SESSION_FORCE_TERMINATION, SESSION_PURGE_PRIVACY, and the degraded fallback."""
+        register_remedies(registrar, self, self._performer)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _new_entry(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Entry:
+        settled = config if isinstance(config, SessionConfig) else self._configuration.session_config()
+        if isinstance(config, Mapping):
+            settled = settled.changed(config)
+        now = self._clock.now()
+        session_id = f"session-{int(time.time() * 1000)}-{uuid.uuid4()}"
+        return Entry(Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish))
+
+    def _known(self, session_id: str) -> Entry:
+        self._require()
+        entry = self._performer.registry.get(session_id)
+        if entry is None:
+            raise _not_found(session_id)
+        return entry
+
+    def _live(self, session_id: str) -> Entry:
+        entry = self._known(session_id)
+        if entry.session.phase in {Phase.ENDING, Phase.ENDED, Phase.FAILED}:
+            raise SessionError(f"session {session_id} is {entry.session.phase}", session_id=session_id)
+        return entry
+
+    def _running(self, session_id: str) -> Entry:
+        entry = self._known(session_id)
+        if entry.session.phase not in RUNNING:
+            raise SessionError(
+                f"session {session_id} is {entry.session.phase}, not active",
+                session_id=session_id,
+                remediation="Wait until start_session has returned.",
+            )
+        return entry
+
+
+RENEWAL_REQUESTED = Fault(
+    code="RENEWAL_REQUESTED",
+    message="the renewal is under way; a hook or handler cannot wait for it",
+    remediation="Listen for renewal-completed or renewal-failed.",
+    retryable=True,
+)
+
+
+def _id(entry: Entry) -> str:
+    return entry.session.session_id
+
+
+def _not_found(session_id: str) -> SessionNotFoundError:
+    return SessionNotFoundError(f"Session {session_id} not found", session_id=session_id)
+
+
+def _start_error(fault: Fault, session_id: str) -> SessionError:
+    if fault.code == SessionLimitError.code:
+        return SessionLimitError(fault.message, session_id=session_id)
+    return SessionStartError(fault, session_id=session_id)

@@ -1,0 +1,153 @@
+"""Tells subscribers: sync handlers inline, async handlers through one bounded queue per subscription and session."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from voicepilot.events import Event
+from voicepilot.runtime.supervisor import Supervisor, marked_inside
+
+Handler = Callable[[Any], Awaitable[None] | None]
+
+QUEUE_LIMIT = 1_000
+"""Events that may wait for one async handler and session; beyond that the oldest is dropped, and it is said so."""
+
+CALL_LIMIT = 5.0
+"""Seconds one call of an async handler may take."""
+
+
+class Disposable(Protocol):
+    """A handle on something that can be taken back."""
+
+    def dispose(self) -> None:
+        """Take it back. Idempotent."""
+        ...
+
+
+class Subscription:
+    """A handle on a subscription: `dispose()` ends it, and so does leaving a `with` block."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel: Callable[[], None] | None = cancel
+
+    def dispose(self) -> None:
+        """End the subscription. Idempotent; nothing is delivered afterwards."""
+        cancel, self._cancel = self._cancel, None
+        if cancel:
+            cancel()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
+
+
+class _Subscriber:
+    """One handler, and the events that wait for it where it is async."""
+
+    __slots__ = ("handler", "is_async", "queues", "wanted")
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        call = getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__ is async too
+        self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+        self.wanted = True
+        self.queues: dict[str, deque[Event]] = {}
+
+
+class Observers:
+    """The subscribers of one manager."""
+
+    def __init__(self, supervisor: Supervisor, logger: logging.Logger) -> None:
+        self._supervisor = supervisor
+        self._logger = logger
+        self._subscribers: dict[str, list[_Subscriber]] = {}
+        self._delivering: set[asyncio.Task[None]] = set()
+
+    def subscribe(self, family: str, handler: Handler) -> Subscription:
+        """Deliver the events of `family` to `handler` until the handle is disposed."""
+        subscriber = _Subscriber(handler)
+        self._subscribers.setdefault(family, []).append(subscriber)
+        return Subscription(lambda: self._unsubscribe(family, subscriber))
+
+    def _unsubscribe(self, family: str, subscriber: _Subscriber) -> None:
+        subscriber.wanted = False
+        subscriber.queues.clear()
+        if subscriber in (listed := self._subscribers.get(family, [])):
+            listed.remove(subscriber)
+
+    def publish(self, family: str, event: Event) -> None:
+        """Deliver `event` to whoever subscribed before it was published."""
+        for subscriber in tuple(self._subscribers.get(family, ())):
+            if not subscriber.wanted:
+                continue
+            if subscriber.is_async:
+                self._enqueue(subscriber, event)
+            else:
+                self._call_inline(subscriber, event)
+
+    def _call_inline(self, subscriber: _Subscriber, event: Event) -> None:
+        try:
+            with marked_inside():
+                answer = subscriber.handler(event)
+        except Exception:
+            self._logger.exception("a handler of %s raised; session %s goes on", event.type, event.session_id)
+            return
+        if inspect.isawaitable(answer):  # a plain function that returned a coroutine turns out to be async
+            if inspect.iscoroutine(answer):
+                answer.close()
+            subscriber.is_async = True
+            self._enqueue(subscriber, event)
+
+    def _enqueue(self, subscriber: _Subscriber, event: Event) -> None:
+        queue = subscriber.queues.get(event.session_id)
+        if queue is not None:
+            if len(queue) >= QUEUE_LIMIT:
+                lost = queue.popleft()
+                self._logger.warning("a handler is too slow: dropped %s of session %s", lost.type, lost.session_id)
+            queue.append(event)
+            return
+        subscriber.queues[event.session_id] = queue = deque((event,))
+        task = self._supervisor.spawn(self._deliver(subscriber, queue, event.session_id), "voicepilot-handler")
+        self._delivering.add(task)
+        task.add_done_callback(self._delivering.discard)
+
+    async def _deliver(self, subscriber: _Subscriber, queue: deque[Event], session_id: str) -> None:
+        while queue and subscriber.wanted:
+            event = queue.popleft()
+            try:
+                with marked_inside():
+                    async with asyncio.timeout(CALL_LIMIT):
+                        await self._awaited(subscriber.handler(event))
+            except TimeoutError:
+                self._logger.warning("a handler of %s took over %g s and was cancelled", event.type, CALL_LIMIT)
+            except (Exception, asyncio.CancelledError):
+                task = asyncio.current_task()
+                if task and task.cancelling():
+                    raise
+                self._logger.exception("a handler of %s raised; session %s goes on", event.type, event.session_id)
+        if subscriber.queues.get(session_id) is queue:
+            del subscriber.queues[session_id]
+
+    @staticmethod
+    async def _awaited(answer: Awaitable[None] | None) -> None:
+        if answer is not None:
+            await answer
+
+    async def drain(self, limit: float) -> None:
+        """Wait until the async handlers have had what was published, at most `limit` seconds."""
+        if self._delivering:
+            await asyncio.wait(self._delivering, timeout=limit)
+
+    def clear(self) -> None:
+        """Forget every subscriber."""
+        for family in tuple(self._subscribers):
+            for subscriber in tuple(self._subscribers[family]):
+                self._unsubscribe(family, subscriber)
+        self._subscribers.clear()

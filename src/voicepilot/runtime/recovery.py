@@ -1,0 +1,92 @@
+"""Where the manager meets a recovery executor: each attempt passes it, and degraded mode is shown to the host."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from voicepilot.errors import VoicePilotError
+from voicepilot.lifecycle.effects import MintKey
+from voicepilot.lifecycle.session import Session
+from voicepilot.ports import Host, OperationContext, RecoveryExecutor
+
+T = TypeVar("T")
+
+DEGRADED_KEY = "voicepilot.session.degraded"
+"""The host context key that is true while a session runs in degraded mode."""
+
+
+class AttemptRefusedError(VoicePilotError):
+    """A recovery executor did not let an attempt through, for example because a breaker is open.
+
+    It costs the round no attempt; the next one is due after `retry_in` seconds.
+    """
+
+    code = "ATTEMPT_REFUSED"
+    remediation = "Nothing to do: the next attempt comes by itself."
+    retryable = True
+
+    def __init__(self, message: str, *, retry_in: float) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+class RecoveryLink:
+    """The executor of one manager, if it has one, and who is in degraded mode."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self.executor: RecoveryExecutor | None = None
+        self.plan: object | None = None
+        self.host: Host | None = None
+        self._logger = logger
+        self._degraded: set[str] = set()
+
+    async def attempt(self, operation: Callable[[], Awaitable[T]], session: Session, order: MintKey) -> T:
+        """Make one attempt, through the executor where there is one. The session's deadlines bring the next."""
+        if self.executor is None:
+            return await operation()
+        name = "start" if order.first else "renew"
+        context = OperationContext(
+            operation=name,
+            session_id=session.session_id,
+            code="SESSION_CREDENTIAL_ACQUISITION_FAILED" if order.first else "SESSION_RENEWAL_FAILED",
+            message=f"could not {name} the session's credentials",
+            remediation="Check the provider's credentials and the network.",
+            correlation_id=f"{session.session_id}/{order.ticket}",
+            attempt=order.attempt,
+            attempts_scheduled_by_caller=True,
+        )
+        return await self.executor.execute(operation, context)
+
+    @staticmethod
+    def verdict(error: BaseException) -> tuple[float | None, bool]:
+        """When the next attempt is due in seconds, if the executor said so, and whether this one counts."""
+        if isinstance(error, AttemptRefusedError):
+            return error.retry_in, False
+        return None, True
+
+    def enter_degraded(self, session_id: str) -> None:
+        """Show the host that a session runs in degraded mode."""
+        self._degraded.add(session_id)
+        self._show(degraded=True)
+
+    def note_degraded(self, session: Session) -> None:
+        """Clear degraded mode when the last session that was in it is healthy again, or over."""
+        if not session.degraded:
+            self.leave_degraded(session.session_id)
+
+    def leave_degraded(self, session_id: str) -> None:
+        """The session is well or gone."""
+        if session_id in self._degraded:
+            self._degraded.discard(session_id)
+            if not self._degraded:
+                self._show(degraded=False)
+
+    def _show(self, *, degraded: bool) -> None:
+        if self.host is None:
+            return
+        try:
+            self.host.set_context(DEGRADED_KEY, degraded)
+        except Exception:
+            self._logger.exception("the host refused %s", DEGRADED_KEY)

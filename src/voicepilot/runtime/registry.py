@@ -1,0 +1,144 @@
+"""Every session the manager knows, the slots they hold, and which one is current. All questions cost the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from voicepilot.lifecycle.effects import AnswerStart
+from voicepilot.lifecycle.inputs import Input
+from voicepilot.lifecycle.machine import note_activity, wake_at
+from voicepilot.lifecycle.phases import LIVE
+from voicepilot.lifecycle.session import RenewalResult, Session
+
+FAILED_LIMIT = 1_000
+"""Records of failed sessions kept at most; a storm of failures must not fill the memory."""
+
+
+class Job:
+    """Something that waits its turn in a session's lane."""
+
+    __slots__ = ("answer", "limit", "name", "otherwise", "start")
+
+    def __init__(
+        self, name: str, start: Callable[[], object], limit: float, answer: Callable[[object], Input], otherwise: object
+    ) -> None:
+        self.name = name
+        self.start = start  # gives an awaitable
+        self.limit = limit
+        self.answer = answer  # makes the input that tells the core
+        self.otherwise = otherwise  # what to answer with when it fails or runs out of time
+
+
+class Lane:
+    """What a session waits for in order: one job running, others behind it."""
+
+    __slots__ = ("job", "queue", "task", "timer")
+
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.queue: deque[Job] = deque()
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class Entry:
+    """A session and what the runtime keeps beside it. An idle one owns no task."""
+
+    __slots__ = (
+        "active_at",
+        "cause",
+        "forget_at",
+        "lane",
+        "mint",
+        "over",
+        "renewal",
+        "resets",
+        "session",
+        "start",
+        "wake",
+    )
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.active_at: float | None = None  # activity since the last step
+        self.resets = 0
+        self.start: asyncio.Future[AnswerStart] | None = None
+        self.renewal: asyncio.Future[RenewalResult] | None = None
+        self.over: asyncio.Future[None] | None = None
+        self.mint: asyncio.Task[None] | None = None
+        self.lane: Lane | None = None
+        self.cause: BaseException | None = None  # what the key service raised last
+        self.wake: float | None = None  # when the timer manager looks at it next
+        self.forget_at: float | None = None
+
+    def fold(self) -> Session:
+        """The session with the activity noted since the last step."""
+        if self.active_at is not None:
+            self.session = note_activity(self.session, self.active_at, self.resets)
+            self.active_at, self.resets = None, 0
+        return self.session
+
+    def due_at(self) -> float | None:
+        """When something must happen next."""
+        return self.forget_at if self.forget_at is not None else wake_at(self.session)
+
+    def until_over(self) -> asyncio.Future[None]:
+        """Done when the session is over."""
+        if self.over is None:
+            self.over = asyncio.get_running_loop().create_future()
+            if self.session.phase not in LIVE:
+                self.over.set_result(None)
+        return self.over
+
+
+class Registry:
+    """The sessions of one manager."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._recent: OrderedDict[str, None] = OrderedDict()  # the live ones, most recently active last
+        self._failed: OrderedDict[str, None] = OrderedDict()  # the records that only stay for diagnostics
+        self.slots = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    def add(self, entry: Entry) -> None:
+        """Know a new session; it is the most recently active one."""
+        self._entries[entry.session.session_id] = entry
+        self._recent[entry.session.session_id] = None
+
+    def get(self, session_id: str) -> Entry | None:
+        """The entry of that id."""
+        return self._entries.get(session_id)
+
+    def touch(self, session_id: str) -> None:
+        """Make a live session the most recently active one."""
+        if session_id in self._recent:
+            self._recent.move_to_end(session_id)
+
+    def current(self) -> Entry | None:
+        """The most recently active live session, in whatever phase."""
+        return self._entries[next(reversed(self._recent))] if self._recent else None
+
+    def live(self) -> tuple[Entry, ...]:
+        """Every session that is not over."""
+        return tuple(self._entries[session_id] for session_id in self._recent)
+
+    def retire(self, session_id: str) -> None:
+        """The session is over: it is no longer current, and its record stays only so long and so many."""
+        self._recent.pop(session_id, None)
+        self._failed[session_id] = None
+        if len(self._failed) > FAILED_LIMIT:
+            self.remove(next(iter(self._failed)))
+
+    def remove(self, session_id: str) -> None:
+        """Forget a session."""
+        self._recent.pop(session_id, None)
+        self._failed.pop(session_id, None)
+        self._entries.pop(session_id, None)
