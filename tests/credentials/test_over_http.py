@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.credentials.conftest import CANARY_CREDENTIAL, CANARY_KEY, Provider
+
 from voicepilot.credentials import EphemeralKeyService, OpenAIProfile
 from voicepilot.ports import Collaborator, KeyRequest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 
 from yarl import URL
 
@@ -18,6 +19,7 @@ AZURE_SUFFIXES = (
     ".openai.azure.cn",
     ".cognitiveservices.azure.cn",
 )
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]*")
 _AZURE_MARKS = ("azure.com", "azure.us", "azure.cn")
 
 
@@ -34,7 +36,7 @@ def is_loopback(host: str) -> bool:
 def is_azure(host: str) -> bool:
     """Whether `host` is a resource in one of Azure's own domains."""
     name = host.lower().rstrip(".")
-    return any(name.endswith(suffix) and "." not in name.removesuffix(suffix) for suffix in AZURE_SUFFIXES)
+    return any(name.endswith(suffix) and _LABEL.fullmatch(name.removesuffix(suffix)) for suffix in AZURE_SUFFIXES)
 
 
 def checked_base_url(address: str, *, field: str = "base_url") -> str:

@@ -235,6 +235,8 @@ def fault_of_breakdown(error: Exception, where: str) -> KeyServiceError:
 def _breakdown(error: Exception, where: str) -> KeyServiceError:
     # aiohttp wraps the operating system's error; what we know the failure by may be either of the two.
     inner = getattr(error, "os_error", None) or error
+    if type(inner) is aiohttp.ClientOSError and inner.errno:
+        inner = OSError(inner.errno, "")  # Python then picks ConnectionResetError and its like by number
     row = next((row for row in BREAKDOWNS if isinstance(error, row.types) or isinstance(inner, row.types)), None)
     if row is None:
         return KeyServiceError(f"{where}: {type(error).__name__}", code="UNEXPECTED_ERROR", retryable=True)

@@ -56,8 +56,11 @@ class OpenAIProfile(msgspec.Struct, frozen=True, kw_only=True):
         return {"Authorization": f"Bearer {secret.reveal()}"}
 
     def model_for(self, request: KeyRequest) -> str:
-        """The model of the session a key is for."""
-        return request.model or request.session.get("model") or self.model
+        """The model of the session a key is for. Raises TypeError when the session options name something else."""
+        model = request.model or request.session.get("model") or self.model
+        if not isinstance(model, str):
+            raise TypeError("a model's name is a text")
+        return model
 
     def body(self, request: KeyRequest) -> bytes:
         """The mint's body as JSON. Raises TypeError when the session options are not JSON."""

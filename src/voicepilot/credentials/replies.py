@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,12 +72,12 @@ def _seconds_left(expires_at: object, reply: Reply, asked: float) -> float:
     """The key's remaining life now, as a duration: by the provider's own clock (Date) where it told us that."""
     if expires_at is None:
         raise _bad("KEY_EXPIRY_MISSING", "the answer does not say when the key expires", reply)
-    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float) or not math.isfinite(expires_at):
+    if isinstance(expires_at, bool) or not isinstance(expires_at, int | float):
         raise _bad("KEY_EXPIRY_MALFORMED", "the key's expiry is not a number of seconds", reply)
     if expires_at >= _MILLISECONDS_FROM:
         raise _bad("KEY_EXPIRY_IN_MILLISECONDS", "the key's expiry is in milliseconds, not seconds", reply)
     date = timestamp(reply.headers.get("date"))
-    left = expires_at - (reply.received_at if date is None else date) - reply.body_seconds
+    left = max(expires_at, 0) - (reply.received_at if date is None else date) - reply.body_seconds
     if left <= 0:
         raise _bad("KEY_EXPIRY_PAST", f"the key expired {-left:.0f} s before it arrived", reply)
     if left > MAX_KEY_LIFE + _EXPIRY_SLACK:
