@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from voicepilot.emulator.calls import find_call, unknown_call
 from voicepilot.emulator.checks import Json, WireError, missing
 from voicepilot.emulator.conversation import Conversation
 from voicepilot.emulator.http import (
@@ -29,6 +30,7 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """The socket may be opened, after `delay`."""
 
     conversation: Conversation
+    call: str | None = None  # the call it joins as a sideband
     delay: float = 0.0
 
 
@@ -78,6 +80,9 @@ def _with_credential(backend: Backend, request: Request, now: float, delay: floa
     api_version = request.provider == "azure" and "api-version" in request.query
     if api_version or not (key or good_credential(backend, credential)):
         return _unauthorized(backend, request)
+    if call_id := request.query.get("call_id"):
+        call = find_call(backend, call_id, now)
+        return Admitted(conversation=call, call=call_id, delay=delay) if call else unknown_call()
     try:
         session = _session(backend, request, key, now)
     except WireError as error:

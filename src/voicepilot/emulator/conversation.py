@@ -79,8 +79,9 @@ class Conversation:
         try:
             event = decoded(data)
             event_id = event["event_id"][:512] if isinstance(event.get("event_id"), str) else None
-            self._hold(event.get("type"), len(data))
-            self._handlers[event["type"]](checked_event(event))
+            checked = checked_event(event)
+            self._hold(event["type"], len(data))
+            self._handlers[event["type"]](checked)
         except WireError as error:
             self._stage.send("error", error={**error.body, "event_id": event_id})
         return out
@@ -95,6 +96,11 @@ class Conversation:
     def wake_at(self) -> float | None:
         """When to call `wake`."""
         return self._stage.agenda.next_at()
+
+    def hang_up(self, at: float) -> None:
+        """The call ends."""
+        self._stage.agenda.add(at, [Close(1000, "")])
+        self.ends_at = at
 
     def strike(self, fault: Fault, at: float) -> None:
         """A fault befalls this session then."""
@@ -200,7 +206,7 @@ class Conversation:
         place = {"item_id": event["item_id"], "content_index": index, "audio_end_ms": end}
         self._stage.send("conversation.item.truncated", **place)
 
-    def _hold(self, kind: object, size: int) -> None:
+    def _hold(self, kind: str, size: int) -> None:
         if kind != "conversation.item.create":
             return
         if self._held + size > MOST_HELD:

@@ -18,7 +18,7 @@ A fault stands at a place and happens the next `count` times something passes th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -41,6 +41,10 @@ KINDS: dict[str, frozenset[str]] = {
 LASTING = frozenset({"latency", "outage", "key"})
 
 
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that goes wrong, `count` times (None: until cleared)."""
 
@@ -50,16 +54,16 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: int | None = None  # the HTTP status, or the close code of a refusal after the upgrade
     code: str | None = None  # the provider's error code
     message: str | None = None
-    retry_after: float | None = None  # sent as Retry-After
-    retry_after_ms: float | None = None  # sent as retry-after-ms, as Azure does
+    retry_after: Seconds | None = None  # sent as Retry-After
+    retry_after_ms: Seconds | None = None  # sent as retry-after-ms, as Azure does
     headers: dict[str, str] = {}
     body: str | None = None  # sent instead of the error envelope
-    seconds: float | None = None  # how long: of slow, drip, outage, latency
-    after: float = 0.0  # seconds into the session
-    low: float | None = None  # latency between low and high
-    high: float | None = None
-    median: float | None = None  # latency with a long tail: half are below `median`, one in a hundred above `p99`
-    p99: float | None = None
+    seconds: Seconds | None = None  # how long: of slow, drip, outage, latency
+    after: Seconds = 0.0  # seconds into the session
+    low: Seconds | None = None  # latency between low and high
+    high: Seconds | None = None
+    median: Positive | None = None  # latency with a long tail: half are below `median`, one in a hundred above `p99`
+    p99: Positive | None = None
 
     def __post_init__(self) -> None:
         if self.place not in KINDS:

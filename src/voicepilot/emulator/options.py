@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from voicepilot.emulator.answers import AnswerFunction, Answers, FunctionAnswers
+from voicepilot.emulator.conversation import Conversation
 from voicepilot.emulator.ids import Ids
 from voicepilot.emulator.keys import Keys
 from voicepilot.emulator.plan import Faults
@@ -77,3 +78,4 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
     record: Record
     ids: Ids
+    calls: dict[str, Conversation]  # the WebRTC calls that are on

@@ -89,6 +89,7 @@ class CallMade(msgspec.Struct, frozen=True, kw_only=True, tag="call", tag_field=
     call: str
     action: Literal["created", "hangup"]
     credential: str | None
+    session: str | None = None
 
 
 Entry = Mint | Refused | Opened | Closed | Frame | CallMade

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
+from voicepilot.emulator.calls import control_call, create_call
 from voicepilot.emulator.checks import WireError
 from voicepilot.emulator.faults import fault_from, parse_fault
 from voicepilot.emulator.http import Reply, Request, error_reply, json_reply
@@ -14,6 +17,12 @@ from voicepilot.errors import ConfigurationError
 PREFIXES = ("/v1", "/openai/v1")
 SOCKETS = tuple(f"{prefix}/realtime" for prefix in PREFIXES)
 PREVIEW_MINT = "/openai/realtimeapi/sessions"
+CALL_VERB = re.compile(r"/realtime/calls/[^/]+/(?:accept|reject|refer|hangup)")
+PREFLIGHT = {  # browsers ask before they post an offer with a key
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, POST, OPTIONS",
+    "access-control-allow-headers": "*, authorization, content-type",
+}
 RETIRED = "/v1/realtime/sessions"
 
 
@@ -25,6 +34,12 @@ def answer(backend: Backend, request: Request, now: float) -> Reply:
     match request.method, request.path.removeprefix(prefix):
         case "POST", "/realtime/client_secrets" if prefix:
             return mint(backend, request, now)
+        case "POST", "/realtime/calls" if prefix:
+            return create_call(backend, request, now)
+        case "POST", path if prefix and CALL_VERB.fullmatch(path):
+            return control_call(backend, request, now)
+        case "OPTIONS", _:
+            return Reply(status=204, headers=PREFLIGHT)
         case "POST", path if path == PREVIEW_MINT and "api-version" in request.query:
             return mint(backend, request, now, preview=True)
         case _:

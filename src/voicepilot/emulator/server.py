@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import ssl
 import time
 from contextlib import suppress
 from typing import Any, Self
@@ -27,6 +26,7 @@ from voicepilot.emulator.plan import Faults
 from voicepilot.emulator.record import Opened, Record
 from voicepilot.emulator.routes import SOCKETS, answer
 from voicepilot.emulator.sockets import GOING_AWAY, Peer, Room, socket_response
+from voicepilot.emulator.tls import tls_of
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 BODY_LIMIT = 2 * 1024 * 1024
@@ -47,7 +47,9 @@ class RealtimeEmulator:
             raise ConfigurationError(f"the emulator has no such option: {error}") from error
         self.faults = Faults(self.options.seed)
         self.record = Record()
-        self._backend = Backend(options=self.options, keys=Keys(), faults=self.faults, record=self.record, ids=Ids())
+        self._backend = Backend(
+            options=self.options, keys=Keys(), faults=self.faults, record=self.record, ids=Ids(), calls={}
+        )
         self._port = self.options.port
         self._runner: web.AppRunner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -55,6 +57,7 @@ class RealtimeEmulator:
         self._numbers = itertools.count(1)
         self._rooms: dict[Peer, Room] = {}
         self._epoch = 0.0
+        self.authority: bytes | None = None  # PEM of the certificate authority made for `tls=True`
         self.faults.on_live = self._strike_soon
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -66,13 +69,16 @@ class RealtimeEmulator:
         self._loop = asyncio.get_running_loop()
         self._epoch = time.time() - self._loop.time()
         self._stopping = asyncio.Event()
-        context = self._tls()
+        tls = tls_of(self.options)
+        self.authority = tls.authority if tls else None
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=FAREWELL)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self.options.host, self._port, ssl_context=context, reuse_address=True)
+            site = web.TCPSite(
+                runner, self.options.host, self._port, ssl_context=tls.context if tls else None, reuse_address=True
+            )
             await site.start()
         except OSError as error:
             await runner.cleanup()
@@ -145,7 +151,10 @@ class RealtimeEmulator:
         )
         if path in SOCKETS and upgrade == "websocket":
             return await self._admit(asked, request)
-        return await self._reply(answer(self._backend, asked, self.now()), asked, request)
+        reply = answer(self._backend, asked, self.now())
+        if path.endswith("/hangup"):
+            self._stir()
+        return await self._reply(reply, asked, request)
 
     async def _admit(self, asked: Request, request: web.Request) -> web.StreamResponse:
         admission = admit(self._backend, asked, self.now())
@@ -167,7 +176,7 @@ class RealtimeEmulator:
     async def _converse(
         self, admitted: Admitted, asked: Request, request: web.Request, socket: web.WebSocketResponse
     ) -> None:
-        room, number = Room(admitted.conversation, self.now), next(self._numbers)
+        room, number = self._room(admitted), next(self._numbers)
         session = admitted.conversation.session
         self.record.add(
             Opened(
@@ -177,15 +186,23 @@ class RealtimeEmulator:
                 session=session["id"],
                 model=session["model"],
                 provider=asked.provider,
+                call=admitted.call,
             )
         )
         heartbeat = self.options.heartbeat
         peer = Peer(number, room, socket, request, record=self.record, clock=self.now, heartbeat=heartbeat)
         self._rooms[peer] = room
         try:
-            await peer.serve()
+            await peer.serve(greeted=admitted.call is None)
         finally:
             del self._rooms[peer]
+
+    def _room(self, admitted: Admitted) -> Room:
+        """A room of its own, or the one where the call's other sidebands are."""
+        if admitted.call is None:
+            return Room(admitted.conversation, self.now)
+        same = (room for room in self._rooms.values() if room.conversation is admitted.conversation)
+        return next(same, None) or Room(admitted.conversation, self.now)
 
     async def _reply(self, reply: Reply, asked: Request, request: web.Request) -> web.StreamResponse:
         await self._pause(reply.delay)
@@ -211,7 +228,7 @@ class RealtimeEmulator:
         while not self._stopping.is_set() and request.transport is not None and not request.transport.is_closing():
             await self._pause(0.5)
 
-    # -- faults and TLS -------------------------------------------------------------------------------------------
+    # -- faults --------------------------------------------------------------------------------------------------
 
     def _strike_soon(self, fault: Fault) -> None:
         if self._loop is not None and self.running:
@@ -221,8 +238,9 @@ class RealtimeEmulator:
         for room in set(self._rooms.values()):
             room.strike(fault)
 
-    def _tls(self) -> ssl.SSLContext | None:
-        return None
+    def _stir(self) -> None:
+        for peer in self._rooms:
+            peer.stir()
 
 
 def _cut(request: web.Request) -> None:

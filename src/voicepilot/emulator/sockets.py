@@ -130,10 +130,11 @@ class Peer:
         if self._request.transport is not None:
             self._request.transport.abort()
 
-    async def serve(self) -> None:
-        """Greet the client, then read and write until the socket is closed."""
+    async def serve(self, *, greeted: bool) -> None:
+        """Read and write until the socket is closed. A sideband is not `greeted` (realtime-wire.md C3)."""
         self._room.enter(self)
-        self._room.open()
+        if greeted:
+            self._room.open()
         try:
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write())
