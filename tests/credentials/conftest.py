@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from email.utils import formatdate
@@ -14,13 +16,16 @@ CANARY_CREDENTIAL = "sk-canary-CREDENTIAL-0123456789"
 CANARY_KEY = "ek_canary_KEY_0123456789"
 
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
 class Provider:
     """Records requests, and answers each with the next of `answers` (or a good one)."""
 
     def __init__(self) -> None:
         self.requests: list[web.Request] = []
         self.bodies: list[dict[str, Any]] = []
-        self.answers: list[Callable[[web.Request], Awaitable[web.StreamResponse]]] = []
+        self.answers: list[Answer] = []
         self.root = ""
 
     @property
@@ -46,17 +51,22 @@ def good(request: web.Request, body: dict[str, Any]) -> web.Response:
     return web.json_response(key | {"session": session}, headers={"Date": formatdate(usegmt=True)})
 
 
-@pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    """A stand-in for a provider, on loopback."""
-    stand_in = Provider()
+@contextlib.asynccontextmanager
+async def running(stand_in: Provider, tls: ssl.SSLContext | None = None) -> AsyncIterator[Provider]:
+    """Serve `stand_in` on loopback."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", stand_in.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    assert runner.addresses
-    stand_in.root = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    scheme = "https" if tls else "http"
+    stand_in.root = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
     yield stand_in
     await runner.cleanup()
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    """A stand-in for a provider, on loopback."""
+    async with running(Provider()) as stand_in:
+        yield stand_in

@@ -79,6 +79,10 @@ def ask(session_id: str = "s1", **more: Any) -> KeyRequest:
     return KeyRequest(session_id=session_id, **more)
 
 
+def armed(service: EphemeralKeyService) -> bool:
+    return service._lapses._timer is not None
+
+
 async def settled(rounds: int = 10) -> None:
     for _ in range(rounds):
         await asyncio.sleep(0)
@@ -302,7 +306,7 @@ async def test_dispose_ends_the_mints_under_way_and_arms_nothing(wire: Wire) -> 
     for mint in mints:
         with pytest.raises(errors.NotInitializedError, match="disposed"):
             await mint
-    assert service._lapses._timer is None
+    assert not armed(service)
 
 
 async def test_news_is_told_with_the_session_and_never_the_key(wire: Wire) -> None:
@@ -369,10 +373,10 @@ async def test_nothing_is_armed_while_nobody_listens(wire: Wire) -> None:
     heard: list[KeyExpired] = []
     async with make(wire) as service:
         await service.request_ephemeral_key(ask())
-        assert service._lapses._timer is None
+        assert not armed(service)
         with service.on_key_expired(heard.append) as subscription:
-            assert service._lapses._timer is not None
-        assert service._lapses._timer is None
+            assert armed(service)
+        assert not armed(service)
         subscription.dispose()
         service.on_key_expired(heard.append)
         await asyncio.sleep(61)

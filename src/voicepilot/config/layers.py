@@ -76,8 +76,9 @@ def merged(layers: list[Layer]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for layer in reversed(layers):
         for section, values in layer.values.items():
-            both = isinstance(values, Mapping) and isinstance(tree.get(section), dict)
-            tree[section] = tree[section] | dict(values) if both else values
+            below = tree.get(section, {})
+            if isinstance(below, dict):  # a section that is no table stays as it is, to be reported
+                tree[section] = below | dict(values) if isinstance(values, Mapping) else values
     return tree
 
 

@@ -181,6 +181,13 @@ BREAKDOWNS: tuple[Breakdown, ...] = (
         "Check HTTPS_PROXY and NO_PROXY.",
     ),
     Breakdown(
+        (aiohttp.ClientHttpProxyError,),
+        NetworkError,
+        "PROXY_REFUSED",
+        "the proxy refused to connect",
+        "Check HTTPS_PROXY, and that the proxy lets this host through.",
+    ),
+    Breakdown(
         (aiohttp.ConnectionTimeoutError,), KeyTimeoutError, "CONNECT_TIMEOUT", "the connection was not made in time"
     ),
     Breakdown((TimeoutError, aiohttp.ServerTimeoutError), KeyTimeoutError, None, "no answer in time"),
@@ -227,12 +234,8 @@ def fault_of_refusal(reply: Reply, secret: Secret | None = None) -> KeyServiceEr
 
 def fault_of_breakdown(error: Exception, where: str) -> KeyServiceError:
     """The error an exception of the HTTP client means. It holds nothing of the exception, which may hold headers."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return fault_of_refusal(Reply(error.status, {}, b"", 0.0)) if error.status == 407 else _breakdown(error, where)
-    return _breakdown(error, where)
-
-
-def _breakdown(error: Exception, where: str) -> KeyServiceError:
+    if isinstance(error, aiohttp.ClientHttpProxyError) and error.status == 407:
+        return fault_of_refusal(Reply(error.status, {}, b"", 0.0))
     # aiohttp wraps the operating system's error; what we know the failure by may be either of the two.
     inner = getattr(error, "os_error", None) or error
     if type(inner) is aiohttp.ClientOSError and inner.errno:
