@@ -48,8 +48,11 @@ def wake(session: Session, now: float) -> tuple[Session, Effects]:
     """Let every deadline that is due by `now` pass, soonest first."""
     done: Effects = ()
     while (due := _due(session, now)) is not None:
-        session, effects = step(replace(session, **{due.value: None}), DeadlinePassed(due), now)
+        passed = getattr(session, due.value)
+        session, effects = step(session, DeadlinePassed(due), now)
         done += effects
+        if getattr(session, due.value) == passed:  # nothing moved it, so it must not come again
+            session = replace(session, **{due.value: None})
     return session, done
 
 
