@@ -8,56 +8,61 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from voicepilot.errors import (
-    AuthenticationError,
-    BadReplyError,
-    ConfigurationError,
-    Fault,
-    FaultDomain,
-    KeyServiceError,
-    KeyTimeoutError,
-    MissingCredentialsError,
-    NetworkError,
-    NotInitializedError,
-    PermissionDeniedError,
-    ProviderUnavailableError,
-    QuotaExceededError,
-    RateLimitError,
-    RequestRefusedError,
-    SessionEndedError,
-    SessionError,
-    SessionLimitError,
-    SessionNotFoundError,
-    SessionStartError,
-    VoicePilotError,
-)
-from voicepilot.events import (
-    ErrorType,
-    Event,
-    RenewalCompleted,
-    RenewalFailed,
-    RenewalStarted,
-    SessionEnded,
-    SessionErrorEvent,
-    SessionRenewed,
-    SessionStarted,
-    StateChanged,
-)
-from voicepilot.lifecycle.config import SessionConfig
-from voicepilot.lifecycle.diagnostics import CredentialStatus, NextEvent, SessionDiagnostics, TimerStatus, TimerStatuses
-from voicepilot.lifecycle.health import CheckStatus, HealthCheck, SessionHealth
-from voicepilot.lifecycle.phases import Phase
-from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, SessionInfo, Statistics, Trigger
-from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt
-from voicepilot.runtime.hooks import ConversationLifecycleHooks
-from voicepilot.runtime.manager import SessionManager
-from voicepilot.runtime.observers import Subscription
-from voicepilot.runtime.timers import SessionTimerManager
-from voicepilot.runtime.vault import SessionCredential
-
 if TYPE_CHECKING:
     from voicepilot.config import ConfigurationManager
     from voicepilot.credentials import EphemeralKeyService
+    from voicepilot.errors import (
+        AuthenticationError,
+        BadReplyError,
+        ConfigurationError,
+        Fault,
+        FaultDomain,
+        KeyServiceError,
+        KeyTimeoutError,
+        MissingCredentialsError,
+        NetworkError,
+        NotInitializedError,
+        PermissionDeniedError,
+        ProviderUnavailableError,
+        QuotaExceededError,
+        RateLimitError,
+        RequestRefusedError,
+        SessionEndedError,
+        SessionError,
+        SessionLimitError,
+        SessionNotFoundError,
+        SessionStartError,
+        VoicePilotError,
+    )
+    from voicepilot.events import (
+        ErrorType,
+        Event,
+        RenewalCompleted,
+        RenewalFailed,
+        RenewalStarted,
+        SessionEnded,
+        SessionErrorEvent,
+        SessionRenewed,
+        SessionStarted,
+        StateChanged,
+    )
+    from voicepilot.lifecycle.config import SessionConfig
+    from voicepilot.lifecycle.diagnostics import (
+        CredentialStatus,
+        NextEvent,
+        SessionDiagnostics,
+        TimerStatus,
+        TimerStatuses,
+    )
+    from voicepilot.lifecycle.health import CheckStatus, HealthCheck, SessionHealth
+    from voicepilot.lifecycle.phases import Phase
+    from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, SessionInfo, Statistics, Trigger
+    from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt
+    from voicepilot.runtime.hooks import ConversationLifecycleHooks
+    from voicepilot.runtime.manager import SessionManager
+    from voicepilot.runtime.observers import Subscription
+    from voicepilot.runtime.timers import SessionTimerManager
+    from voicepilot.runtime.vault import SessionCredential
 
 __version__ = "0.1.0"
 
@@ -121,11 +126,76 @@ __all__ = [
     "VoicePilotError",
 ]
 
-# These bring pydantic and aiohttp, which somebody with a key service of their own need not load.
-_LAZY = {"ConfigurationManager": "voicepilot.config", "EphemeralKeyService": "voicepilot.credentials"}
+# Names resolve when they are used: the command line answers --help, and somebody with a key service of their own
+# need not load pydantic and aiohttp.
+_HOMES = {
+    "AuthenticationError": "errors",
+    "BadReplyError": "errors",
+    "CheckStatus": "lifecycle.health",
+    "ConfigurationError": "errors",
+    "ConfigurationManager": "config",
+    "ConnectionStatus": "lifecycle.session",
+    "ConversationLifecycleHooks": "runtime.hooks",
+    "CredentialStatus": "lifecycle.diagnostics",
+    "EphemeralKey": "ports",
+    "EphemeralKeyService": "credentials",
+    "ErrorType": "events",
+    "Event": "events",
+    "Fault": "errors",
+    "FaultDomain": "errors",
+    "HealthCheck": "lifecycle.health",
+    "KeyRequest": "ports",
+    "KeyServiceError": "errors",
+    "KeyTimeoutError": "errors",
+    "MissingCredentialsError": "errors",
+    "NetworkError": "errors",
+    "NextEvent": "lifecycle.diagnostics",
+    "NotInitializedError": "errors",
+    "PermissionDeniedError": "errors",
+    "Phase": "lifecycle.phases",
+    "ProviderUnavailableError": "errors",
+    "PurgeOrder": "ports",
+    "PurgeReceipt": "ports",
+    "QuotaExceededError": "errors",
+    "RateLimitError": "errors",
+    "RenewalCompleted": "events",
+    "RenewalFailed": "events",
+    "RenewalResult": "lifecycle.session",
+    "RenewalStarted": "events",
+    "RequestRefusedError": "errors",
+    "SessionConfig": "lifecycle.config",
+    "SessionCredential": "runtime.vault",
+    "SessionDiagnostics": "lifecycle.diagnostics",
+    "SessionEnded": "events",
+    "SessionEndedError": "errors",
+    "SessionError": "errors",
+    "SessionErrorEvent": "events",
+    "SessionHealth": "lifecycle.health",
+    "SessionInfo": "lifecycle.session",
+    "SessionLimitError": "errors",
+    "SessionManager": "runtime.manager",
+    "SessionNotFoundError": "errors",
+    "SessionRenewed": "events",
+    "SessionStartError": "errors",
+    "SessionStarted": "events",
+    "SessionTimerManager": "runtime.timers",
+    "StateChanged": "events",
+    "Statistics": "lifecycle.session",
+    "Subscription": "runtime.observers",
+    "TimerStatus": "lifecycle.diagnostics",
+    "TimerStatuses": "lifecycle.diagnostics",
+    "Trigger": "lifecycle.session",
+    "VoicePilotError": "errors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"voicepilot.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
