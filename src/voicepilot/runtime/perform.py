@@ -104,6 +104,8 @@ class Performer:
         if entry.forget_at is not None:
             if entry.forget_at <= now:
                 self.registry.remove(entry.session.session_id)
+            else:  # woken for a deadline it had while it lived
+                self._timers.schedule(entry)
             return
         self._busy = True  # what handlers cause meanwhile queues behind
         try:
