@@ -457,7 +457,7 @@ async def test_a_credential_of_the_callers_is_not_closed_but_our_own_is(
         pass
     assert closed == []
     ours = Held("key-1")
-    monkeypatch.setattr("voicepilot.credentials.service.EnvironmentKey", lambda *_: ours)
+    monkeypatch.setattr("voicepilot.credentials.provider.EnvironmentKey", lambda *_: ours)
     async with make(wire, None):
         pass
     assert closed == [ours]

@@ -7,6 +7,7 @@ from voicepilot.credentials.credential import (
     EnvironmentKey,
     KeyringKey,
 )
+from voicepilot.credentials.doctor import CheckResult, examine, healthy
 from voicepilot.credentials.news import KeyExpired, KeyRefused, KeyRenewed, Subscription
 from voicepilot.credentials.profiles import DEFAULT_MODEL, AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings
@@ -19,6 +20,7 @@ __all__ = [
     "AuthenticationReport",
     "AzurePreviewProfile",
     "AzureProfile",
+    "CheckResult",
     "Credential",
     "EntraToken",
     "EnvironmentKey",
@@ -33,4 +35,6 @@ __all__ = [
     "ProviderSettings",
     "Secret",
     "Subscription",
+    "examine",
+    "healthy",
 ]

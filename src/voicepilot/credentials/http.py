@@ -43,11 +43,29 @@ class HttpClient:
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send `body` as JSON and read the answer. Raises a KeyServiceError; the caller limits the whole."""
-        where = f"asking {URL(url).host} for a key"
+        return await self._sent("POST", url, {"Content-Type": "application/json", **headers}, body)
+
+    async def head(self, url: str) -> Reply:
+        """Ask, without a credential, whether anybody is there. Raises a KeyServiceError."""
+        return await self._sent("HEAD", url, {}, None)
+
+    async def greeting(self, url: str, *, headers: Mapping[str, str]) -> str:
+        """The first text a WebSocket says, or the status it is refused with. Raises a KeyServiceError."""
         try:
-            return await self._exchange("POST", url, {"Content-Type": "application/json", **headers}, body)
+            async with self._session.ws_connect(url, headers=headers, proxy=proxy_for(url)) as socket:
+                message = await socket.receive()
+                return message.data if isinstance(message.data, str) else f"closed with {socket.close_code}"
+        except aiohttp.WSServerHandshakeError as error:
+            return f"refused with {error.status}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = fault_of_breakdown(error, where)
+            fault = fault_of_breakdown(error, f"opening a WebSocket at {URL(url).host}")
+        raise fault
+
+    async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
+        try:
+            return await self._exchange(method, url, headers, body)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            fault = fault_of_breakdown(error, f"asking {URL(url).host}")
         raise fault  # outside the handler: aiohttp's errors hold the request's headers
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:

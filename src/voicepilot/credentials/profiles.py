@@ -17,8 +17,10 @@ from voicepilot.errors import ConfigurationError
 from voicepilot.ports import KeyRequest
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-# gpt-realtime, gpt-realtime-mini and gpt-audio-mini shut down on 2027-01-20; 2.1 is their successor (wire sheet, 0).
+# The successor of the models in RETIRING; no end is announced for it (wire sheet, 0).
 DEFAULT_MODEL = "gpt-realtime-2.1"
+# When models shut down, as announced (wire sheet, 0).
+RETIRING = {"gpt-realtime": "2027-01-20", "gpt-realtime-mini": "2027-01-20", "gpt-audio-mini": "2027-01-20"}
 # The last preview version Microsoft documented (wire sheet, A3).
 PREVIEW_API_VERSION = "2025-04-01-preview"
 

@@ -9,10 +9,12 @@ from voicepilot.credentials.credential import (
     ENTRA_SCOPE,
     ApiKey,
     Credential,
+    CredentialLike,
     DefaultEntraToken,
     EnvironmentKey,
     KeyringKey,
     SecretValue,
+    credential_from,
 )
 from voicepilot.credentials.profiles import AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
 from voicepilot.errors import ConfigurationError
@@ -87,8 +89,11 @@ class ProviderSettings(Protocol):
         ...
 
 
-def profile_of(settings: ProviderSettings) -> Profile:
-    """The profile that `settings` choose. Raises ConfigurationError when an address may not be used."""
+def profile_of(provider: Profile | ProviderSettings) -> Profile:
+    """The profile that `provider` is or chooses. Raises ConfigurationError when an address may not be used."""
+    if isinstance(provider, OpenAIProfile):
+        return provider
+    settings = provider
     match settings.profile:
         case "openai":
             return OpenAIProfile(**_given(base_url=settings.base_url, model=settings.model))
@@ -112,16 +117,27 @@ def profile_of(settings: ProviderSettings) -> Profile:
     )
 
 
-def credential_of(settings: ProviderSettings, profile: Profile) -> Credential:
-    """The credential that `settings` choose."""
+def credential_of(provider: Profile | ProviderSettings, *, given: CredentialLike | None = None) -> Credential:
+    """The credential that was given, or else the one that settings choose; a profile takes its environment variable.
+
+    Raises MissingCredentialsError for a key that is empty or malformed, TypeError for what is no credential.
+    """
+    if isinstance(provider, OpenAIProfile):
+        return EnvironmentKey(*provider.key_variables) if given is None else credential_from(given)
+    settings = provider
+    if given is not None:
+        return credential_from(given, scope=settings.entra_scope)
     match settings.credential_source:
         case "keyring":
-            return KeyringKey(settings.keyring_service, profile.name)
+            return KeyringKey(settings.keyring_service, settings.profile)
         case "entra":
             return DefaultEntraToken(scope=settings.entra_scope or ENTRA_SCOPE)
     if settings.api_key is not None:
         return ApiKey(settings.api_key.get_secret_value())
-    return EnvironmentKey(*profile.key_variables)
+    return EnvironmentKey(*_KEY_VARIABLES[settings.profile])
+
+
+_KEY_VARIABLES = {kind.name: kind.key_variables for kind in (OpenAIProfile, AzureProfile, AzurePreviewProfile)}
 
 
 def _given(**values: str | None) -> Mapping[str, Any]:

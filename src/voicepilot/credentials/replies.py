@@ -10,7 +10,7 @@ import msgspec
 from voicepilot.credentials.faults import fault_of_refusal, request_id_of, timestamp
 from voicepilot.credentials.profiles import MAX_KEY_LIFE, Profile
 from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret
+from voicepilot.credentials.secrets import Secret, scrubbed
 from voicepilot.errors import BadReplyError
 from voicepilot.ports import EphemeralKey, KeyRequest
 
@@ -43,7 +43,9 @@ def key_from(reply: Reply, *, profile: Profile, request: KeyRequest, secret: Sec
 def _json_object(reply: Reply) -> Mapping[str, Any]:
     kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
-        raise _bad("WRONG_CONTENT_TYPE", f"the answer is {kind[:60] or 'of no stated type'}, not JSON", reply)
+        raise _bad(
+            "WRONG_CONTENT_TYPE", f"the answer is {scrubbed(kind, limit=60) or 'of no stated type'}, not JSON", reply
+        )
     try:
         answer = msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Protocol
 
 import msgspec
 
-from voicepilot.credentials.credential import Credential, CredentialLike, EnvironmentKey, credential_from
+from voicepilot.credentials.clock import SystemClock
+from voicepilot.credentials.credential import CredentialLike
 from voicepilot.credentials.http import HttpClient
 from voicepilot.credentials.lapses import Lapses
 from voicepilot.credentials.news import Channel, KeyExpired, KeyRefused, KeyRenewed, Subscription
@@ -101,10 +101,11 @@ class EphemeralKeyService:
         limits: Limits | None = None,
         transport: Callable[[], Transport] | None = None,
     ) -> None:
-        self.profile: Profile = provider if isinstance(provider, OpenAIProfile) else profile_of(provider)
-        self._credential = _credential(provider, self.profile, credential)
-        self._owns_credential = credential is None
-        self._clock = clock or _SystemClock()
+        self._provider = provider
+        self.profile: Profile = profile_of(provider)
+        self._credential = credential_of(provider, given=credential)
+        self._owned = self._credential if credential is None else None
+        self._clock = clock or SystemClock()
         self._logger = logger or logging.getLogger("voicepilot.credentials")
         self._limits = limits or _limits(provider)
         self._transport_factory = transport or self._http_client
@@ -139,8 +140,8 @@ class EphemeralKeyService:
             channel.clear()
         if transport is not None:
             await transport.close()
-            if self._owns_credential:
-                await self._credential.close()
+            if self._owned is not None:
+                await self._owned.close()
 
     async def __aenter__(self) -> EphemeralKeyService:
         await self.initialize()
@@ -192,8 +193,7 @@ class EphemeralKeyService:
 
     def set_credential(self, credential: CredentialLike) -> None:
         """Use another credential from the next mint on; keys already given stay good."""
-        self._credential = credential_from(credential)
-        self._owns_credential = False
+        self._credential = credential_of(self._provider, given=credential)
 
     def on_key_renewed(self, handler: Callable[[KeyRenewed], object]) -> Subscription:
         """Call `handler` whenever a session has been given a key. Raises TypeError for an async function."""
@@ -293,28 +293,6 @@ class EphemeralKeyService:
 
     def _lapsed(self, session_id: str) -> None:
         self._expired.publish(KeyExpired(session_id=session_id))
-
-
-class _SystemClock:
-    """The machine's own clocks; `now` counts suspension where the platform can."""
-
-    def now(self) -> float:
-        return time.clock_gettime(_STEADY) if _STEADY is not None else time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
-
-
-_STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-
-
-def _credential(provider: Profile | ProviderSettings, profile: Profile, given: CredentialLike | None) -> Credential:
-    scope = None if isinstance(provider, OpenAIProfile) else provider.entra_scope
-    if given is not None:
-        return credential_from(given, scope=scope)
-    if isinstance(provider, OpenAIProfile):
-        return EnvironmentKey(*profile.key_variables)
-    return credential_of(provider, profile)
 
 
 def _limits(provider: Profile | ProviderSettings) -> Limits:
