@@ -180,11 +180,14 @@ class SessionManager:
     async def __aexit__(self, *_: object) -> None:
         await self.dispose()
 
-    def _require(self) -> None:
+    def _require_initialized(self) -> None:
         if self._state == "new":
             raise NotInitializedError(
                 "SessionManager", "SessionManager is not initialized: await initialize() first, or use `async with`"
             )
+
+    def _require(self) -> None:
+        self._require_initialized()
         if self._state == "disposed":
             raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
 
@@ -239,9 +242,10 @@ class SessionManager:
     async def end_session(self, session_id: str | None = None, *, reason: str = "user-requested") -> None:
         """End a session, or the current one, and wait until it is over: at most 2 s, whatever hangs.
 
-        Idempotent; an unknown or ended session is nothing to do. From inside a hook or handler it is only requested.
+        Idempotent; an unknown or ended session is nothing to do, also after dispose. From inside a hook or handler it
+        is only requested.
         """
-        self._require()
+        self._require_initialized()
         registry = self._performer.registry
         entry = registry.current() if session_id is None else registry.get(session_id)
         if entry is None:
@@ -298,6 +302,7 @@ class SessionManager:
 
     def reset_inactivity_timer(self, session_id: str) -> None:
         """Note that somebody spoke or typed. Cheap enough for every audio frame; an unknown id is nothing to do."""
+        self._require_initialized()
         entry = self._performer.registry.get(session_id)
         if entry is not None:
             entry.active_at = self._clock.now()

@@ -248,7 +248,13 @@ class Performer:
             session_id=order.session_id, reason=reason, failed=1, duration=limit, notes=("the purge did not complete",)
         )
         purge = partial(self.purger.purge, order)
-        self._order(entry, Job("purge", purge, limit, lambda receipt: Purged(_receipt(receipt, late)), late))
+        self._order(entry, Job("purge", purge, limit, lambda given: self._purged(given, late), late))
+
+    def _purged(self, given: object, late: PurgeReceipt) -> Purged:
+        receipt = given if isinstance(given, PurgeReceipt) else late
+        if not receipt.complete and receipt is not late:  # being late or raising was logged
+            self._logger.warning("purge left %d behind for session %s", receipt.failed, receipt.session_id)
+        return Purged(receipt)
 
     def _order(self, entry: Entry, job: Job) -> None:
         lane = entry.lane = entry.lane or Lane()
@@ -312,10 +318,6 @@ def _is_cancelled() -> bool:
     """Whether somebody cancelled this task, as opposed to a CancelledError that escaped from a callee's own affairs."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _receipt(given: object, late: PurgeReceipt) -> PurgeReceipt:
-    return given if isinstance(given, PurgeReceipt) else late
 
 
 def _check_key(key: EphemeralKey, session_id: str) -> None:
