@@ -340,6 +340,14 @@ class TestRecovery:
         driver.tell(RenewRequested())
         assert len(driver.orders(MintKey)) == mints + 1
 
+    def test_a_failure_of_an_old_attempt_means_nothing(self) -> None:
+        driver = self.lapsed()
+        while not driver.in_flight():
+            driver.pass_time(0.5)
+        assert driver.tell(MintFailed(1, DOWN)) == ()
+        assert driver.tell(MintFailed(1, REFUSED)) == ()
+        assert driver.in_flight()
+
     def test_a_cause_that_cannot_be_retried_ends_it(self) -> None:
         driver = self.lapsed()
         while not driver.in_flight():

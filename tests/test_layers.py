@@ -1,0 +1,76 @@
+"""Imports point one way. A package may import what its row lists, and its own modules."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import voicepilot
+
+ROOT = Path(voicepilot.__file__).parent
+
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "lifecycle": {"errors", "events", "ports"},
+    "events": {"errors", "lifecycle", "ports"},
+    "ports": {"errors", "lifecycle"},
+    "runtime": {"errors", "events", "lifecycle", "ports"},
+    "credentials": {"errors", "events", "ports"},
+    "config": {"errors", "events", "lifecycle", "ports"},
+    "emulator": {"errors"},
+    "testing": {"errors", "events", "lifecycle", "ports", "runtime", "emulator"},
+    "build": {"config", "credentials", "errors", "ports", "runtime"},
+}
+# The core's data, and the events and ports that carry it, know each other; here is exactly how far.
+EXACT: dict[str, set[str]] = {
+    "ports": {"voicepilot.lifecycle.config"},
+    "events": {"voicepilot.lifecycle.diagnostics", "voicepilot.lifecycle.phases", "voicepilot.lifecycle.session"},
+}
+# from_settings is the one place where the runtime reaches for what puts things together.
+LAZY = {("runtime.manager", "build")}
+PUTS_TOGETHER = {"cli", "__init__"}
+
+
+def _place(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+MODULES = {_place(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "voicepilot" else set()
+            found.add(node.module)
+    return {name for name in found if name.startswith("voicepilot.")}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] not in PUTS_TOGETHER])
+def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
+    layer = module.split(".", maxsplit=1)[0]
+    for imported in _imports(MODULES[module]):
+        target = imported.split(".")[1]
+        if target == layer or (module, target) in LAZY:
+            continue
+        assert target in ALLOWED[layer], f"{module} imports {imported}"
+        if layer in EXACT and target == "lifecycle":
+            assert any(imported.startswith(exact) for exact in EXACT[layer]), f"{module} imports {imported}"
+
+
+def test_one_create_task_outside_a_task_group() -> None:
+    found = [
+        f"{module}:{node.lineno}"
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and node.attr in {"create_task", "ensure_future"}
+        and isinstance(node.value, ast.Name)
+        and node.value.id in {"asyncio", "loop"}
+    ]
+    assert [place.split(":")[0] for place in found] == ["runtime.supervisor"], found
