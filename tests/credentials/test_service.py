@@ -295,6 +295,39 @@ async def test_ending_a_session_ends_its_mint_and_no_other(wire: Wire, turns: in
         assert service._mints == {}
 
 
+async def test_a_key_that_comes_in_the_moment_its_session_ends_is_dropped(wire: Wire) -> None:
+    arrival: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    wire.answers = [lambda: arrival]
+    heard: list[object] = []
+    async with make(wire) as service:
+        service.on_key_renewed(heard.append)
+        service.on_key_expired(heard.append)
+        mint = asyncio.ensure_future(service.request_ephemeral_key(ask("a")))
+        await settled()
+        arrival.set_result(wire.reply(200, {"value": "ek_late", "expires_at": wire.clock.wall() + 60}))
+        await service.end_session("a")
+        with pytest.raises(errors.SessionEndedError):
+            await mint
+        await asyncio.sleep(120)
+    assert heard == []
+
+
+async def test_a_short_key_is_told_of_in_time_though_a_longer_one_came_first(wire: Wire) -> None:
+    heard: list[tuple[str, float]] = []
+
+    async def short() -> Reply:
+        return wire.reply(200, {"value": "ek_short", "expires_at": wire.clock.wall() + 2})
+
+    async with make(wire) as service:
+        service.on_key_expired(lambda news: heard.append((news.session_id, asyncio.get_running_loop().time())))
+        await service.request_ephemeral_key(ask("long"))
+        wire.answers = [short]
+        await service.request_ephemeral_key(ask("short"))
+        await asyncio.sleep(3)
+    ((session_id, moment),) = heard
+    assert (session_id, round(moment, 3)) == ("short", 2.1)
+
+
 async def test_dispose_ends_the_mints_under_way_and_arms_nothing(wire: Wire) -> None:
     wire.answers = [wire.hangs]
     service = make(wire, limits=Limits(concurrent_mints=1))

@@ -21,7 +21,9 @@ class Lapses:
     def note(self, session_id: str, expires_in: float) -> None:
         """The session's key is a new one, good for `expires_in` seconds."""
         self._ends[session_id] = self._now() + expires_in
-        self._arm()
+        # The timer looks at least every few seconds anyway, so most keys need no timer of their own.
+        if self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + expires_in:
+            self._arm()
 
     def forget(self, session_id: str) -> None:
         """The session has no key any more."""

@@ -225,7 +225,9 @@ class EphemeralKeyService:
         mints.add(mint)
         try:
             async with mint.scope, self._gate:
-                return await self._mint(request, transport)
+                key = await self._mint(request, transport)
+                if mint.verdict is None:  # else it was ended in the very moment the key came
+                    return key
         except TimeoutError:
             if mint.verdict is None:
                 raise
