@@ -71,6 +71,8 @@ def reconfigure(session: Session, given: ConfigUpdated, now: float) -> Outcome:
         session = replace(session, start_by=session.start_by - old.start_timeout_seconds + new.start_timeout_seconds)
     if session.key and session.renew_at is not None and not session.failed_rounds:
         session = replace(session, renew_at=deadlines.renewal_time(session.key, new, session.session_id))
+    if new.retry_backoff_ms < old.retry_backoff_ms:
+        session = _hastened(session, now)
     if session.started_at is None:
         return session, ()
     frozen = session.frozen or Frozen(idle=_left(session.idle_at, now), beat=_left(session.beat_at, now))
@@ -78,6 +80,18 @@ def reconfigure(session: Session, given: ConfigUpdated, now: float) -> Outcome:
     if session.frozen:
         return replace(session, frozen=frozen), ()
     return replace(session, idle_at=_after(now, frozen.idle), beat_at=_after(now, frozen.beat)), ()
+
+
+def _hastened(session: Session, now: float) -> Session:
+    """Wait for the next attempt no longer than by the new backoff, counted from now; a longer one counts later."""
+    why = session.last_error
+    asked = why.at + why.retry_after - now if why and why.at and why.retry_after else 0.0
+    at = deadlines.next_attempt(session, now, asked=max(0.0, asked))
+    if session.retry_at is not None:
+        return replace(session, retry_at=min(session.retry_at, at))
+    if session.renew_at is not None and session.failed_rounds:
+        return replace(session, renew_at=min(session.renew_at, at))
+    return session
 
 
 def note_connection(session: Session, given: ConnectionReported, now: float) -> Outcome:
