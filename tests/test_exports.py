@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +39,8 @@ def test_importing_loads_neither_settings_nor_http_nor_pictures() -> None:
     code = f"import sys, voicepilot; print(sorted({heavy} & set(sys.modules)))"
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.strip() == "[]"
+
+
+def test_every_promised_name_is_used_where_the_type_checker_looks() -> None:
+    used = (Path(__file__).parent / "typing" / "api.py").read_text()
+    assert [name for name in voicepilot.__all__ if not re.search(rf"\bvp\.{name}\b", used)] == []
