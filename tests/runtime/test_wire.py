@@ -118,16 +118,15 @@ async def test_a_cancelled_start_ends_its_session() -> None:
 
 
 async def test_disposing_while_mints_are_in_flight_leaves_nothing() -> None:
-    async with RealtimeEmulator() as emulator:
-        async with a_manager(emulator) as manager, asyncio.TaskGroup() as group:
-            session = await manager.start_session()
-            emulator.faults.hang_mints(count=2)
-            renewal = group.create_task(manager.renew_session(session.session_id))
-            start = group.create_task(_caught(manager.start_session()))
-            await until(lambda: len(manager.get_all_sessions()) == 2)
-            await manager.dispose()
-            assert not renewal.result().success
-            assert isinstance(start.result(), SessionEndedError)
+    async with RealtimeEmulator() as emulator, a_manager(emulator) as manager, asyncio.TaskGroup() as group:
+        session = await manager.start_session()
+        emulator.faults.hang_mints(count=2)
+        renewal = group.create_task(manager.renew_session(session.session_id))
+        start = group.create_task(_caught(manager.start_session()))
+        await until(lambda: len(manager.get_all_sessions()) == 2)
+        await manager.dispose()
+        assert not renewal.result().success
+        assert isinstance(start.result(), SessionEndedError)
 
 
 async def test_an_unreachable_provider_is_a_network_error_that_says_what_to_do() -> None:
