@@ -51,13 +51,15 @@ class HookSet:
 
     def __init__(self) -> None:
         self._hooks: object | None = None
+        self._registration = object()  # of the active set; the same hooks may be registered twice
 
     def register(self, hooks: object) -> Subscription:
         """Make `hooks` the active set; disposing the handle clears it only if it still is."""
         self._hooks = hooks
+        mine = self._registration = object()
 
         def clear() -> None:
-            if self._hooks is hooks:
+            if self._registration is mine:
                 self._hooks = None
 
         return Subscription(clear)
