@@ -66,14 +66,15 @@ async def fault_from(provider: Provider, answer: Answer, *, total_seconds: float
     return caught.value
 
 
-async def test_a_redirect_is_refused_and_the_credential_goes_nowhere(provider: Provider) -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_refused_and_the_credential_goes_nowhere(provider: Provider, status: int) -> None:
     async with running(Provider()) as elsewhere:
 
         async def redirect(_: web.Request) -> web.Response:
-            return web.Response(status=307, headers={"Location": f"{elsewhere.base_url}/realtime/client_secrets"})
+            return web.Response(status=status, headers={"Location": f"{elsewhere.base_url}/realtime/client_secrets"})
 
         fault = await fault_from(provider, redirect)
-    assert (fault.code, fault.status) == ("REDIRECT_REFUSED", 307)
+    assert (fault.code, fault.status) == ("REDIRECT_REFUSED", status)
     assert elsewhere.requests == []
     assert len(provider.requests) == 1
 

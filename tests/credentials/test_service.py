@@ -19,6 +19,7 @@ from voicepilot.credentials import (
     KeyRenewed,
     Limits,
     OpenAIProfile,
+    Secret,
 )
 from voicepilot.credentials.profiles import AzurePreviewProfile
 from voicepilot.credentials.reply import Reply
@@ -190,6 +191,20 @@ async def test_a_401_refreshes_the_credential_once(wire: Wire) -> None:
     assert [sent["Authorization"] for sent in wire.sent] == ["Bearer stale", "Bearer fresh"]
 
 
+async def test_a_credential_is_told_that_it_was_refused(wire: Wire) -> None:
+    told: list[bool] = []
+
+    class Caching(ApiKey):
+        async def secret(self, *, refresh: bool = False) -> Secret:
+            told.append(refresh)
+            return Secret("fresh" if refresh else "cached")
+
+    wire.answers = [wire.refused]
+    async with make(wire, Caching("unused")) as service:
+        await service.request_ephemeral_key(ask())
+    assert told == [False, True]
+
+
 async def test_a_second_401_is_final(wire: Wire) -> None:
     keys = iter("abc")
     wire.answers = [wire.refused] * 3
@@ -293,6 +308,17 @@ async def test_ending_a_session_ends_its_mint_and_no_other(wire: Wire, turns: in
             await mint
         assert (await other).issued_for == "b"
         assert service._mints == {}
+
+
+async def test_a_new_life_knows_nothing_of_the_keys_of_the_one_before(wire: Wire) -> None:
+    heard: list[KeyExpired] = []
+    service = make(wire)
+    async with service:
+        await service.request_ephemeral_key(ask("a"))
+    async with service:
+        service.on_key_expired(heard.append)
+        await asyncio.sleep(120)
+    assert heard == []
 
 
 async def test_a_key_that_comes_in_the_moment_its_session_ends_is_dropped(wire: Wire) -> None:
@@ -414,6 +440,16 @@ async def test_nothing_is_armed_while_nobody_listens(wire: Wire) -> None:
         service.on_key_expired(heard.append)
         await asyncio.sleep(61)
     assert heard == [KeyExpired(session_id="s1")]
+
+
+async def test_who_listens_late_does_not_hear_of_what_ended_before(wire: Wire) -> None:
+    heard: list[KeyExpired] = []
+    async with make(wire) as service:
+        await service.request_ephemeral_key(ask())
+        await asyncio.sleep(120)
+        service.on_key_expired(heard.append)
+        await asyncio.sleep(120)
+    assert heard == []
 
 
 async def test_a_handler_that_raises_hurts_nobody(wire: Wire, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,7 +40,7 @@ _CREDENTIAL_FAULTS = (AuthenticationError, PermissionDeniedError, MissingCredent
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How long to wait and how much to do at once."""
 
-    total_seconds: float = 10.0  # for one attempt: the credential, the request and its answer
+    total_seconds: float = 10.0  # for having the credential, and again for a request with its answer
     connect_seconds: float = 5.0  # for the connection alone
     concurrent_mints: int = 16  # the others wait their turn, first come first served
 
