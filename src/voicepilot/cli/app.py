@@ -1,0 +1,168 @@
+"""The `voicepilot` command: what can be asked for, and how a mistake is told in one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Literal, NoReturn
+
+import typer
+
+from voicepilot import __version__
+from voicepilot.cli.codes import FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
+from voicepilot.errors import ConfigurationError, VoicePilotError
+
+PORT = 8690
+
+app = typer.Typer(
+    help="Keeps realtime voice sessions alive: keys, renewals, time-outs, recovery.",
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    sys.exit(run_app(sys.argv[1:]))
+
+
+def run_app(arguments: list[str]) -> int:
+    """The exit code: 0, 1 when something failed, 2 when what was asked for cannot be done, 128 + a signal."""
+    try:
+        code = int(app(arguments, prog_name="voicepilot", standalone_mode=False) or 0)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        code = PIPE_CLOSED
+    except ConfigurationError as error:
+        return _complain(f"{_sentence(error.message)} {error.remediation}", USAGE)
+    except VoicePilotError as error:
+        return _complain(f"{_sentence(error.message)} {error.remediation}", FAILED)
+    except Exception as error:
+        # A mistake on the command line: typer and click have a class for it each, alike in this.
+        if not hasattr(error, "format_message"):
+            raise
+        return _complain(_usage(error, error.format_message()), USAGE)
+    if code == PIPE_CLOSED:
+        _leave_quietly()
+    return code
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"voicepilot: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _usage(error: Exception, said: str) -> str:
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "voicepilot")
+    return f"{_sentence(said)} See: {command} --help"
+
+
+def _leave_quietly() -> None:
+    # Python writes what is buffered when it exits, and would complain that nobody reads it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"voicepilot {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Watch three voice sessions being kept alive; takes a minute.")
+def demo(
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Plain lines, as when the output is not a terminal or NO_COLOR is set.")
+    ] = False,
+    speed: Annotated[float, typer.Option(min=1, max=20, hidden=True, help="Let time pass so much faster.")] = 1,
+) -> int:
+    """Watch three voice sessions being kept alive through faults; takes a minute, needs nothing.
+
+    An emulated provider runs in this process; HTTP and WebSocket traffic on loopback is real. Keys live 20 seconds, so
+    you see many renewals, a rate limit, an outage, a renewal by hand, a session ended by silence, and the purges.
+
+    The demo checks itself from the events it saw and from the provider's own record. Exit code: 0 if every promise was
+    kept, 1 if not.
+    """
+    from voicepilot.cli.demo.run import demo as run_demo  # noqa: PLC0415 - --help must not wait for it
+
+    return run_demo(speed=speed, plain=plain)
+
+
+@app.command(short_help="Run a Realtime provider on this machine, to test against.")
+def emulate(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.")] = PORT,
+    key_life: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S", help="Seconds after which every key lapses, whatever was asked for.", show_default="as asked"
+        ),
+    ] = None,
+    session_life: Annotated[
+        float, typer.Option(metavar="S", help="Seconds after which a connection is ended as expired.")
+    ] = 3600,
+    time_scale: Annotated[
+        float, typer.Option(metavar="N", help="Let lives, delays and outages pass N times faster.")
+    ] = 1,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="Something to go wrong, such as mint:429:retry_after=3, outage:503:seconds=5 or "
+            "session:drop:after=10. May be given more than once.",
+        ),
+    ] = None,
+    script: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="What to answer: a YAML script, or a recording (.jsonl).", show_default="an echo"
+        ),
+    ] = None,
+    pacing: Annotated[Literal["instant", "realtime"], typer.Option(help="How fast audio answers arrive.")] = "instant",
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Speak https and wss, with a certificate made for the occasion.")
+    ] = False,
+    certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Speak TLS with this certificate (PEM) …")
+    ] = None,
+    private_key: Annotated[str | None, typer.Option(metavar="FILE", help="… and its private key (PEM).")] = None,
+) -> int:
+    """Run a Realtime provider on this machine, to develop and test against: no account, no cost.
+
+    When it is ready it prints one line of JSON. Give its base_url to a client of OpenAI's, its azure_endpoint to one of
+    Azure's, and any API key. Ctrl-C ends it.
+    """
+    from voicepilot.cli.emulate import emulate as run_emulator  # noqa: PLC0415 - --help must not wait for it
+
+    return run_emulator(
+        faults=fault or (),
+        script=script,
+        host=host,
+        port=port,
+        key_life=key_life,
+        session_life=session_life,
+        time_scale=time_scale,
+        pacing=pacing,
+        tls=tls,
+        certificate=certificate,
+        private_key=private_key,
+    )

@@ -1,0 +1,171 @@
+"""What really happened in the demo, as data: from events, from the callers, and from the emulator's own record.
+
+All times are on the emulator's clock, noted when the thing was seen.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from voicepilot.emulator.record import Connection, Mint, Refused
+from voicepilot.ports import PurgeReceipt
+
+ANSWERED = "answered"
+PROVIDER_DOWN = "provider-down"
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """An event, as it reached a subscriber."""
+
+    at: float
+    who: str  # the session's name in the story
+    type: str
+    previous: str = ""  # of a state-changed
+    new: str = ""
+    why: str = ""  # the trigger of a renewal, the reason of an end or change
+    attempts: int = 0
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """From this moment the session hands out this key, named by its tag in the emulator's record."""
+
+    at: float
+    who: str
+    key: str
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """A caller's line, and what came of it."""
+
+    at: float
+    who: str
+    client: str  # openai or aiohttp
+    outcome: str  # ANSWERED, PROVIDER_DOWN, or what went wrong
+
+
+class Purged(msgspec.Struct, frozen=True, kw_only=True):
+    """A purge: the lines held of each session just before, what the receipt says, and those held right after."""
+
+    who: str
+    receipt: PurgeReceipt
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the story set out to do, for the checks to compare with."""
+
+    sessions: tuple[str, ...]
+    limit: int
+    automatic_renewals: int  # of each session, at the least
+    retry_after: float  # seconds the 429 asked for
+    outage: float  # seconds
+    renewed_by_hand: str
+    silent: str
+    inactivity: float  # seconds
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the checks look at."""
+
+    terms: Terms
+    seen: tuple[Seen, ...] = ()
+    held: tuple[Held, ...] = ()
+    said: tuple[Said, ...] = ()
+    purged: tuple[Purged, ...] = ()
+    refused_starts: tuple[str, ...] = ()  # error codes of starts that were to be refused
+    mints: tuple[Mint, ...] = ()
+    connections: tuple[Connection, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    logged: tuple[str, ...] = ()  # errors and warnings that went to a log
+    tasks_left: tuple[str, ...] = ()
+    sockets_left: int | None = 0  # None: this system does not tell
+    lines_left: int = 0  # of personal data
+
+    def of(self, kind: str, who: str | None = None) -> list[Seen]:
+        """The events of one type, of one session if asked."""
+        return [seen for seen in self.seen if seen.type == kind and who in {None, seen.who}]
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be counted."""
+
+    sessions: int
+    renewals: int
+    automatic: int
+    by_hand: int
+    retries: int
+    mean_latency: float  # seconds from renewal-started to renewal-completed
+    undisturbed_latency: float  # the same, over the renewals whose first attempt worked
+    without_key: float  # seconds, all sessions together
+    turns: int
+    tasks_left: int
+    sockets_left: int | None
+
+
+def seconds_without_key(history: History, who: str) -> float:
+    """How long the session, from start to end, handed out no key that the provider would have taken."""
+    started, over = history.of("session-started", who), _over(history, who)
+    if not started or over is None:
+        return 0.0
+    valid_until = {mint.key: mint.valid_until or 0.0 for mint in history.mints if mint.key}
+    held = [held for held in history.held if held.who == who]
+    ends = [*(later.at for later in held[1:]), over]
+    good = sum(
+        max(0.0, min(end, valid_until.get(lease.key, 0.0)) - lease.at) for lease, end in zip(held, ends, strict=False)
+    )
+    return max(0.0, over - started[0].at - good)
+
+
+def _over(history: History, who: str) -> float | None:
+    """When the session began to end, or the last thing seen if it never did."""
+    leaving = (seen.at for seen in history.of("state-changed", who) if seen.new == "ending")
+    return next(leaving, max((seen.at for seen in history.seen), default=None))
+
+
+def rounds(history: History) -> list[tuple[Seen, Seen]]:
+    """Each completed renewal with its beginning; rounds that failed in between belong to it."""
+    begun: dict[str, Seen] = {}
+    done: list[tuple[Seen, Seen]] = []
+    for seen in history.seen:
+        if seen.type == "renewal-started":
+            begun.setdefault(seen.who, seen)
+        elif seen.type == "renewal-completed" and seen.who in begun:
+            done.append((begun.pop(seen.who), seen))
+    return done
+
+
+def figures(history: History) -> Figures:
+    """The counts of the closing summary."""
+    completed = rounds(history)
+    failed = _failed_rounds(history)
+    waits = [after.at - before.at for before, after in completed]
+    easy = [
+        after.at - before.at
+        for before, after in completed
+        if after.attempts == 1 and not any(before.at <= at <= after.at for at in failed.get(before.who, ()))
+    ]
+    return Figures(
+        sessions=len(history.of("session-started")),
+        renewals=len(completed),
+        automatic=sum(before.why == "automatic-renewal" for before, _ in completed),
+        by_hand=sum(before.why == "manual-renewal" for before, _ in completed),
+        retries=sum(mint.status != 200 for mint in history.mints),
+        mean_latency=_mean(waits),
+        undisturbed_latency=_mean(easy),
+        without_key=sum(seconds_without_key(history, who) for who in history.terms.sessions),
+        turns=sum(said.outcome == ANSWERED for said in history.said),
+        tasks_left=len(history.tasks_left),
+        sockets_left=history.sockets_left,
+    )
+
+
+def _failed_rounds(history: History) -> dict[str, list[float]]:
+    failed: dict[str, list[float]] = {}
+    for seen in history.of("renewal-failed"):
+        failed.setdefault(seen.who, []).append(seen.at)
+    return failed
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,97 @@
+"""Where the story is told: a live table in a terminal, plain timestamped lines anywhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from voicepilot.cli.demo.words import Line, Row
+
+REFRESH = 0.25
+"""Seconds between two looks at the live table."""
+
+Rows = Callable[[], Sequence[Row]]
+
+
+class Screen(Protocol):
+    """What the story needs of a screen."""
+
+    def tell(self, at: float, who: str, line: Line) -> None:
+        """Show a line about somebody (or nobody). Never raises: handlers of events call it."""
+        ...
+
+    def write(self, line: Line) -> None:
+        """Show a line as it is."""
+        ...
+
+    async def follow(self, rows: Rows) -> None:
+        """Keep a table of sessions up to date until cancelled, where there is one."""
+        ...
+
+
+def stamp(at: float) -> str:
+    """The time of day, with tenths."""
+    return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 10) % 10}"
+
+
+class PlainScreen:
+    """Lines for files, pipes and logs."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        self._gone = gone  # called when nobody reads any more
+
+    def tell(self, at: float, who: str, line: Line) -> None:
+        """A timestamped line."""
+        self.write(Line(f"{stamp(at)}  {who:<9}{line.text}", line.tone))
+
+    def write(self, line: Line) -> None:
+        """A line as it is."""
+        try:
+            print(line.text.rstrip(), flush=True)
+        except BrokenPipeError:
+            self._gone()
+
+    async def follow(self, rows: Rows) -> None:
+        """Nothing."""
+
+
+class LiveScreen:
+    """A table that stays at the bottom of the terminal, and the story above it."""
+
+    def __init__(self) -> None:
+        from voicepilot.cli import render  # noqa: PLC0415 - only in a terminal
+
+        self._render = render
+        self._console = render.terminal()
+
+    def tell(self, at: float, who: str, line: Line) -> None:
+        """A timestamped line above the table."""
+        self._console.print(self._render.told(stamp(at), who, line.text, line.tone))
+
+    def write(self, line: Line) -> None:
+        """A line as it is."""
+        self._console.print(self._render.toned(line.text, line.tone))
+
+    async def follow(self, rows: Rows) -> None:
+        """Draw the table again and again; as it is when cancelled, it stays."""
+        with self._render.live(self._console) as live:
+            try:
+                while True:
+                    live.update(self._render.session_table(rows()), refresh=True)
+                    await asyncio.sleep(REFRESH)
+            finally:
+                live.update(self._render.session_table(rows()), refresh=True)
+
+
+def wants_table() -> bool:
+    """Whether standard output is a terminal that can move its cursor, and nobody asked for plain text."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in {"", "dumb"}
+
+
+def open_screen(gone: Callable[[], None], *, plain: bool = False) -> Screen:
+    """The screen that fits."""
+    return PlainScreen(gone) if plain or not wants_table() else LiveScreen()

@@ -1,0 +1,217 @@
+"""The story of the demo: what is done to three sessions, each chapter waiting for what the last one caused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from voicepilot.cli.demo.callers import MODEL, AiohttpClient, Caller, OpenAIClient
+from voicepilot.cli.demo.history import Terms
+from voicepilot.cli.demo.transcripts import Transcripts
+from voicepilot.cli.demo.watch import Watch
+from voicepilot.cli.demo.words import Row, health_lines, sentence
+from voicepilot.emulator import RealtimeEmulator, Say, Turn, Wait
+from voicepilot.errors import SessionLimitError
+from voicepilot.lifecycle.session import SessionInfo
+from voicepilot.runtime.manager import SessionManager
+
+KEY_LIFE = 20
+MARGIN = 10
+
+TERMS = Terms(
+    sessions=("anna", "ben", "cleo"),
+    limit=3,
+    automatic_renewals=3,
+    retry_after=3.0,
+    outage=5.0,
+    renewed_by_hand="ben",
+    silent="cleo",
+    inactivity=12.0,
+)
+
+ANSWERING = 0.6
+"""Seconds the emulated model thinks before it answers."""
+
+SESSION: dict[str, Any] = {
+    "renewal_margin_seconds": MARGIN,
+    "key_life_seconds": KEY_LIFE,
+    "inactivity_timeout_minutes": TERMS.inactivity / 60,
+    "heartbeat_interval_seconds": 5,
+    "max_retry_attempts": 2,
+    "retry_backoff_ms": 500,
+}
+"""Short lives and few attempts, so that an outage of seconds makes a whole round fail."""
+
+
+def answer(turn: Turn) -> tuple[Wait, Say]:
+    """What the emulated model says."""
+    return Wait(ANSWERING), Say(f"You said: {turn.text}")
+
+
+class Story:
+    """The plot. `play()` it inside a task group that is its own."""
+
+    def __init__(
+        self,
+        emulator: RealtimeEmulator,
+        manager: SessionManager,
+        watch: Watch,
+        transcripts: Transcripts,
+        *,
+        openai: bool,
+    ) -> None:
+        self._emulator = emulator
+        self._manager = manager
+        self._watch = watch
+        self._transcripts = transcripts
+        self._openai = openai
+        self._ids: dict[str, str] = {}
+        self._callers: dict[str, Caller] = {}
+        self._shown: dict[str, Row] = {}
+
+    async def play(self) -> None:
+        """All of it."""
+        async with asyncio.TaskGroup() as talking:
+            for who in TERMS.sessions:
+                await self._start(who, talking)
+            await self._refuse_a_fourth()
+            await self._first_renewals()
+            await self._rate_limit()
+            await self._renew_by_hand()
+            await self._outage()
+            await self._silence()
+            for caller in self._callers.values():
+                caller.hush()
+        await self._end()
+
+    # --- chapters ---------------------------------------------------------------------------------------------------
+
+    async def _start(self, who: str, talking: asyncio.TaskGroup) -> None:
+        started = await self._manager.start_session(model=MODEL, labels={"name": who})
+        self._ids[who] = started.session_id
+        self._callers[who] = caller = self._caller(who, started.session_id)
+        talking.create_task(caller.talk(), name=f"demo-caller-{who}")
+        # The next session starts after the first answer, so that the three do not renew in step.
+        await self._watch.until(lambda: any(said.who == who for said in self._watch.said))
+        self._tell(who, f"the first turn went through, with the {caller.client.name} client on this session's key")
+
+    async def _refuse_a_fourth(self) -> None:
+        try:
+            await self._manager.start_session(labels={"name": "dora"})
+        except SessionLimitError as error:
+            self._watch.refused_starts.append(error.code)
+            self._tell("dora", f"refused: {sentence(error.message)} {error.remediation}", "good")
+        else:
+            self._watch.refused_starts.append("NOT_REFUSED")
+
+    async def _first_renewals(self) -> None:
+        self._chapter(f"Keys live {KEY_LIFE} s here and are renewed {MARGIN} s before they lapse")
+        await self._all_renewed(since=0)
+
+    async def _rate_limit(self) -> None:
+        wait = TERMS.retry_after
+        self._chapter(f"The provider will answer the next key request with 429 and Retry-After: {wait:g}")
+        since = len(self._watch.seen)
+        self._emulator.faults.fail_mints(429, retry_after=wait)
+        await self._all_renewed(since=since)
+
+    async def _renew_by_hand(self) -> None:
+        who = TERMS.renewed_by_hand
+        self._chapter(f"{who.capitalize()} is renewed by hand")
+        await self._manager.renew_session(self._ids[who])
+
+    async def _outage(self) -> None:
+        self._chapter(f"The provider will be down for {TERMS.outage:g} s, from the next renewal on")
+        since = len(self._watch.seen)
+        await self._watch.until(lambda: any(seen.type == "renewal-started" for seen in self._watch.seen[since:]))
+        self._emulator.faults.outage(seconds=TERMS.outage)
+        self._tell("provider", "is down", "bad")
+        await self._watch.until(lambda: any(seen.type == "renewal-failed" for seen in self._watch.seen[since:]))
+        await self._show_health(next(s.who for s in self._watch.seen[since:] if s.type == "renewal-failed"))
+        await self._all_renewed(since=since)
+        self._tell("provider", "is back, and every session has its next key", "good")
+
+    async def _show_health(self, who: str) -> None:
+        diagnostics = self._manager.get_session_diagnostics(self._ids[who])
+        health = await self._manager.test_session_health(self._ids[who])
+        waits = diagnostics.next_event
+        self._tell(who, "health and diagnostics at this moment:", "chapter")
+        self._tell(
+            "",
+            f"{diagnostics.state.value}{', degraded' if diagnostics.degraded else ''}; "
+            f"key {diagnostics.credential_status.value} for {diagnostics.key_seconds_left or 0:.0f} s; "
+            f"next: {f'{waits.kind} in {waits.remaining:.1f} s' if waits else 'nothing'}; "
+            f"last error: {diagnostics.last_error.code if diagnostics.last_error else 'none'}",
+        )
+        for line in health_lines(health):
+            self._tell("", line.text, line.tone)
+
+    async def _silence(self) -> None:
+        who = TERMS.silent
+        self._chapter(f"{who.capitalize()} goes silent, which ends a session after {TERMS.inactivity:g} s here")
+        self._callers[who].hush()
+        await self._watch.until(lambda: bool(self._watch.count("session-ended", who)))
+
+    async def _end(self) -> None:
+        self._chapter("The others say goodbye")
+        for who in TERMS.sessions:
+            await self._manager.end_session(self._ids[who], reason="goodbye")
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _caller(self, who: str, session_id: str) -> Caller:
+        official = self._openai and who == TERMS.sessions[0]
+        client = (
+            OpenAIClient(self._manager, session_id, self._emulator.base_url)
+            if official
+            else AiohttpClient(self._manager, session_id)
+        )
+        return Caller(
+            who,
+            session_id,
+            client,
+            manager=self._manager,
+            transcripts=self._transcripts,
+            now=self._emulator.now,
+            heard=self._watch.heard,
+        )
+
+    async def _all_renewed(self, *, since: int) -> None:
+        await self._watch.until(
+            lambda: all(self._watch.count("renewal-completed", who, since=since) for who in TERMS.sessions)
+        )
+
+    def _tell(self, who: str, text: str, tone: str = "plain") -> None:
+        self._watch.tell(who, text, tone)
+
+    def _chapter(self, text: str) -> None:
+        self._watch.tell("", text, "chapter")
+
+    # --- the live table ---------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[Row]:
+        """The sessions as they are now; those that are over as they were."""
+        if not self._manager.is_initialized:
+            return list(self._shown.values())
+        for who in TERMS.sessions:
+            session = self._manager.get_session_info(self._ids[who]) if who in self._ids else None
+            if session is not None:
+                self._shown[who] = self._row(who, session)
+            elif who in self._shown:
+                over = self._watch.last_words.get(who, "")
+                self._shown[who] = self._shown[who]._replace(phase="ended", left=None, next_event="", last=over)
+        return list(self._shown.values())
+
+    def _row(self, who: str, session: SessionInfo) -> Row:
+        diagnostics = self._manager.get_session_diagnostics(session.session_id)
+        waits = diagnostics.next_event
+        return Row(
+            who=who,
+            phase=session.state.value,
+            left=diagnostics.key_seconds_left,
+            life=KEY_LIFE,
+            next_event=f"{waits.kind} in {waits.remaining:.0f} s" if waits else "",
+            renewals=session.statistics.renewal_count,
+            last=self._watch.last_words.get(who, ""),
+            degraded=session.degraded,
+        )

@@ -1,0 +1,46 @@
+"""`voicepilot emulate`: the emulator as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from voicepilot.cli.running import Stopper, run
+from voicepilot.emulator import Fault, RealtimeEmulator, Script, parse_fault
+
+STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+
+
+def emulate(*, faults: Sequence[str], script: str | None, **options: Any) -> int:  # Any: the fields of emulator Options
+    """Serve until somebody says stop, which is how a server ends well: exit code 0."""
+    planned = [parse_fault(text) for text in faults]
+    if script is not None:
+        options["answers"] = Script.load(script)
+    emulator = RealtimeEmulator(**options)
+
+    async def serve(_: Stopper) -> int:
+        return await _serve(emulator, planned)
+
+    code = run(serve)
+    return 0 if code in STOPPED else code
+
+
+async def _serve(emulator: RealtimeEmulator, faults: Sequence[Fault]) -> int:
+    for fault in faults:
+        emulator.faults.add(fault)
+    async with emulator:
+        print(ready_line(emulator), flush=True)
+        await asyncio.Event().wait()
+    return 0
+
+
+def ready_line(emulator: RealtimeEmulator) -> str:
+    """What another program needs to find the emulator, as one line of JSON."""
+    ready = {"event": "ready", "base_url": emulator.base_url, "azure_endpoint": emulator.azure_endpoint}
+    if emulator.authority is not None:
+        ready["authority"] = emulator.authority.decode()
+    return msgspec.json.encode(ready).decode()
