@@ -173,6 +173,7 @@ class OperationContext(msgspec.Struct, frozen=True, kw_only=True):
     user_impact: str = "degraded"
     attempt: int = 1
     attempts_scheduled_by_caller: bool = False  # True: run once; the session's own deadlines bring the next attempt
+    plan: object | None = None  # what set_recovery_executor was given to run when the executor gives up
 
 
 class RecoveryExecutor(Protocol):

@@ -148,7 +148,7 @@ class Performer:
             case fx.StopWork():
                 self._stop_work(entry)
             case fx.CloseConnection(limit):
-                close = partial(self._minter.end_session, session_id)
+                close = self.recovery.whole("end", session_id, partial(self._minter.end_session, session_id))
                 self._order(entry, Job("close", close, limit, lambda _: ConnectionClosed(), None))
             case fx.Purge(reason, limit):
                 self._order_purge(entry, reason, limit)
@@ -179,6 +179,7 @@ class Performer:
 
     def _forget(self, entry: Entry, after: float) -> None:
         session_id = entry.session.session_id
+        self.recovery.leave_degraded(session_id)
         if after <= 0:
             self.registry.remove(session_id)
             return
@@ -247,7 +248,7 @@ class Performer:
         late = PurgeReceipt(
             session_id=order.session_id, reason=reason, failed=1, duration=limit, notes=("the purge did not complete",)
         )
-        purge = partial(self.purger.purge, order)
+        purge = self.recovery.whole("purge", order.session_id, partial(self.purger.purge, order))
         self._order(entry, Job("purge", purge, limit, lambda given: self._purged(given, late), late))
 
     def _purged(self, given: object, late: PurgeReceipt) -> Purged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 from voicepilot.errors import VoicePilotError
@@ -56,8 +57,25 @@ class RecoveryLink:
             correlation_id=f"{session.session_id}/{order.ticket}",
             attempt=order.attempt,
             attempts_scheduled_by_caller=True,
+            plan=self.plan,
         )
         return await self.executor.execute(operation, context)
+
+    def whole(self, name: str, session_id: str, operation: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
+        """`operation`, run by the executor where there is one; it decides alone whether to try again."""
+        if self.executor is None:
+            return operation
+        context = OperationContext(
+            operation=name,
+            session_id=session_id,
+            code=f"SESSION_{name.upper()}_FAILED",
+            message=f"could not {name} the session completely",
+            remediation="The session is over all the same; see the log for what was left behind.",
+            correlation_id=f"{session_id}/{name}",
+            severity="warning",
+            plan=self.plan,
+        )
+        return partial(self.executor.execute, operation, context)
 
     @staticmethod
     def verdict(error: BaseException) -> tuple[float | None, bool]:
