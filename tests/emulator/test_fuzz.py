@@ -1,0 +1,208 @@
+"""Whatever a client sends, the conversation answers in JSON and lives on, and HTTP never answers 5xx.
+
+`VOICEPILOT_FUZZ=20` makes each test try twenty times as much (see `make fuzz`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from voicepilot.emulator import Faults, Options, Record
+from voicepilot.emulator.client_events import CLIENT_EVENTS
+from voicepilot.emulator.effects import Send
+from voicepilot.emulator.http import Request
+from voicepilot.emulator.ids import Ids
+from voicepilot.emulator.keys import Keys
+from voicepilot.emulator.minting import mint
+from voicepilot.emulator.options import Backend
+from voicepilot.emulator.routes import answer
+
+TIMES = int(os.environ.get("VOICEPILOT_FUZZ", "1"))
+NOW = 1_800_000_000.0
+
+WORDS = [
+    *("type", "id", "role", "content", "text", "audio", "transcript", "call_id", "name", "arguments", "output"),
+    *("item", "session", "response", "event_id", "item_id", "previous_item_id", "content_index", "audio_end_ms"),
+    *("input", "conversation", "format", "voice", "speed", "turn_detection", "silence_duration_ms", "eagerness"),
+    *("transcription", "tools", "tool_choice", "output_modalities", "max_output_tokens", "metadata", "truncation"),
+    *("expires_after", "anchor", "seconds", "model", "instructions", "image_url", "rate", "threshold", "include"),
+]
+VALUES = [
+    *("message", "function_call", "function_call_output", "item_reference", "user", "system", "assistant"),
+    *("input_text", "input_audio", "output_text", "output_audio", "root", "none", "auto", "inf", "realtime"),
+    *("server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "low", "one", "AAAA", "AAAAAAAA" * 3_000, ""),
+    *("created_at", "function", "data:image/png;base64,AAAA", "\ud7ff", "\U0001f600", "x" * 600),
+]
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-10, 10_000)
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(VALUES)
+    | st.text(max_size=5)
+)
+names = st.sampled_from(WORDS) | st.text(max_size=5)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=12
+)
+
+# Events close enough to right to get past the first check.
+text_part = st.fixed_dictionaries({"type": st.sampled_from(["input_text", "output_text"])}, optional={"text": scalars})
+items = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "function_call", "function_call_output"])},
+    optional={
+        "id": st.sampled_from(["one", "two", ""]) | scalars,
+        "role": st.sampled_from(["user", "assistant", "system"]),
+        "content": st.lists(text_part | values, max_size=2),
+        "call_id": st.sampled_from(["c1", "c2"]),
+        "name": st.just("f"),
+        "arguments": st.just("{}"),
+        "output": st.just("done"),
+    },
+)
+sessions = st.fixed_dictionaries(
+    {"type": st.just("realtime")},
+    optional={
+        "output_modalities": st.sampled_from([["text"], ["audio"]]),
+        "audio": values,
+        "tools": values,
+        "max_output_tokens": scalars,
+        "instructions": scalars,
+    },
+)
+FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    "item": items | values,
+    "session": sessions | values,
+    "response": st.dictionaries(names, values, max_size=3) | st.just({"conversation": "none"}),
+    "audio": st.sampled_from(["AAAA", "AAAA" * 4_000, "/38AgP9/" * 3_000]) | scalars,
+    "item_id": st.sampled_from(["one", "two"]) | scalars,
+    "content_index": st.integers(0, 1) | scalars,
+    "audio_end_ms": st.integers(0, 100) | scalars,
+    "previous_item_id": st.sampled_from([None, "root", "one"]) | scalars,
+    "response_id": st.none() | scalars,
+    "event_id": st.just("mine") | scalars,
+}
+events = st.fixed_dictionaries({"type": st.sampled_from(sorted(CLIENT_EVENTS))}, optional=FIELDS)
+frames = st.one_of(events.map(msgspec.json.encode), values.map(msgspec.json.encode), st.binary(max_size=40))
+
+
+def fuzzed(examples: int) -> settings:
+    return settings(
+        max_examples=examples * TIMES,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
+    )
+
+
+@given(st.lists(frames, min_size=20, max_size=40))
+@fuzzed(40)
+def test_a_conversation_survives_every_frame(new_talk: Any, sent: list[bytes]) -> None:
+    talk = new_talk()
+    for frame in sent:
+        for effect in talk.raw(frame):
+            assert isinstance(effect, Send)
+            assert msgspec.json.decode(msgspec.json.encode(effect.event))["event_id"]
+        talk.wait(0.5)
+    assert talk.send("session.update", session={"type": "realtime"})[-1]["type"] == "session.updated"
+
+
+@given(st.lists(st.lists(events, max_size=6), max_size=4))
+@fuzzed(40)
+def test_what_begins_also_ends(new_talk: Any, rounds: list[list[dict[str, Any]]]) -> None:
+    talk = new_talk(pace=1.0)
+    seen: list[str] = []
+    for sent in rounds:
+        for event in sent:
+            seen += [effect.event["type"] for effect in talk.raw(msgspec.json.encode(event))]
+        seen += [event["type"] for event in talk.wait(1_000.0)]
+    for began, ended in (
+        ("response.created", "response.done"),
+        ("response.output_item.added", "response.output_item.done"),
+        ("response.content_part.added", "response.content_part.done"),
+        ("conversation.item.added", "conversation.item.done"),
+    ):
+        assert seen.count(began) == seen.count(ended)
+
+
+def backend() -> Backend:
+    return Backend(options=Options(), keys=Keys(), faults=Faults(), record=Record(), ids=Ids(), calls={})
+
+
+bodies = st.one_of(
+    values.map(msgspec.json.encode),
+    st.binary(max_size=60),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "session": sessions | values,
+            "expires_after": st.fixed_dictionaries(
+                {}, optional={"anchor": st.just("created_at") | scalars, "seconds": st.integers(0, 8_000) | scalars}
+            ),
+        },
+    ).map(msgspec.json.encode),
+)
+
+
+@given(bodies)
+@fuzzed(300)
+def test_every_mint_is_answered(body: bytes) -> None:
+    home = backend()
+    request = Request(
+        method="POST",
+        path="/v1/realtime/client_secrets",
+        headers={"authorization": "Bearer sk-test-0123456789"},
+        body=body,
+    )
+    reply = mint(home, request, NOW)
+    answered = msgspec.json.decode(reply.body)
+    if reply.status == 200:
+        assert NOW < answered["expires_at"] <= NOW + 7_200
+        assert home.keys.find(answered["value"], NOW)
+    else:
+        assert reply.status == 400
+        assert answered["error"]["message"]
+
+
+paths = st.sampled_from(
+    [
+        "/v1/realtime/calls",
+        "/openai/v1/realtime/calls",
+        "/v1/realtime/calls/rtc_1/hangup",
+        "/openai/realtimeapi/sessions",
+        "/_emulator/faults",
+        "/_emulator/record",
+        "/v1/realtime/sessions",
+    ]
+)
+kinds = st.sampled_from(
+    ["application/sdp", "application/json", "multipart/form-data; boundary=x", "multipart/form-data"]
+)
+offers = st.binary(max_size=60) | st.just(
+    b'--x\r\nContent-Disposition: form-data; name="sdp"\r\n\r\nv=0\r\nm=audio\r\n--x\r\n'
+    b'Content-Disposition: form-data; name="session"\r\n\r\n{"type": 1}\r\n--x--\r\n'
+)
+
+
+@given(st.sampled_from(["GET", "POST", "DELETE", "PUT"]), paths, kinds, bodies | offers)
+@fuzzed(300)
+def test_every_request_is_answered(method: str, path: str, kind: str, body: bytes) -> None:
+    headers = {"authorization": "Bearer sk-test-0123456789", "content-type": kind}
+    reply = answer(
+        backend(), Request(method=method, path=path, headers=headers, query={"api-version": "x"}, body=body), NOW
+    )
+    assert 200 <= reply.status < 500
+
+
+@pytest.mark.parametrize("text", ['{"type": "\\ud800"}', '{"a": 1e400}', '{"a": ' + "9" * 5_000 + "}", "\x00", ""])
+def test_odd_json_is_an_error_event(talk: Any, text: str) -> None:
+    (effect,) = talk.raw(text)
+    assert effect.event["type"] == "error"
+    assert msgspec.json.encode(effect.event)
