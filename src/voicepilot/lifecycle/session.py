@@ -178,7 +178,7 @@ def info(session: Session) -> SessionInfo:
         expires_at=key.expires_at if key else None,
         remote_session_id=key.remote_session_id if key else None,
         model=session.wish.model,
-        labels=session.wish.labels,
+        labels=dict(session.wish.labels),
         config=session.config,
         connection_status=session.connection,
         degraded=session.degraded,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import time
 import uuid
@@ -51,9 +52,12 @@ from voicepilot.runtime.observers import Subscription
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
-from voicepilot.runtime.supervisor import is_inside
+from voicepilot.runtime.supervisor import is_inside, others_code
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import SessionCredential
+
+COLLABORATOR_LIMIT = 2.0
+"""Seconds that dispose gives each collaborator of its own."""
 
 DRAIN_LIMIT = 1.0
 """Seconds that dispose gives async handlers to hear of the last events."""
@@ -99,6 +103,7 @@ class SessionManager:
         self._performer.recovery.host = host
         self._owned = tuple(owned)  # collaborators that are initialised and disposed with us, in this order
         self._state: str = "new"  # new, initialized, disposing, disposed
+        self._turn = asyncio.Lock()  # one initialize or dispose at a time
         if privacy_controller is not None:
             self.set_privacy_controller(privacy_controller)
         if recovery_executor is not None:
@@ -121,10 +126,14 @@ class SessionManager:
 
         Raises `NotInitializedError` naming the collaborator that must be initialised first.
         """
-        if self._state == "initialized":
-            return
-        if self._state != "new":
+        if self._state == "new":
+            async with self._turn:
+                if self._state == "new":
+                    await self._begin()
+        if self._state != "initialized":
             raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
+
+    async def _begin(self) -> None:
         for collaborator in self._owned:
             await collaborator.initialize()
         needed: dict[str, object] = {
@@ -134,28 +143,33 @@ class SessionManager:
         for name, given in needed.items():
             if not getattr(given, "is_initialized", True):
                 raise NotInitializedError(name, f"{name} must be initialized before SessionManager")
-        if self._state != "new":  # somebody else was faster while we waited for the collaborators
-            return
-        self._state = "initialized"
         self._performer.slots = self._configuration.max_concurrent_sessions
         self._timers.bind(self._performer, self._clock)
         await self._performer.supervisor.start(self._close)
+        self._state = "initialized"
 
     async def dispose(self) -> None:
         """End every session, wait for what was started, and let go of everything. May be called twice.
 
         From inside a hook or handler it is only requested and returns at once.
         """
-        if self._state == "new":
-            self._state = "disposed"
-            return
+        supervisor = self._performer.supervisor
         if self._state == "initialized":
             self._state = "disposing"
-            self._performer.supervisor.request_stop()
-        if not is_inside():
-            await self._performer.supervisor.stop()
+            supervisor.request_stop()
+        if is_inside(supervisor):
+            return
+        async with self._turn:  # an initialize under way comes first
+            if self._state in {"new", "initialized"}:
+                self._state = "disposing"
+            if supervisor.is_begun:
+                await supervisor.stop()
+            else:
+                await self._let_go()
+            self._state = "disposed"
 
     async def _close(self) -> None:
+        self._state = "disposing"
         live = [entry.until_over() for entry in self._performer.registry.live()]
         for entry in self._performer.registry.live():
             self._performer.apply(entry, EndRequested("disposed"))
@@ -164,9 +178,18 @@ class SessionManager:
         await self._performer.observers.drain(DRAIN_LIMIT)
         self._performer.close()
         self._timers.close()
-        for collaborator in reversed(self._owned):
-            await collaborator.dispose()
+        await self._let_go()
         self._state = "disposed"
+
+    async def _let_go(self) -> None:
+        """Dispose what is ours, the last first; one that fails or hangs does not hold up the others."""
+        for collaborator in reversed(self._owned):
+            try:
+                with others_code():
+                    async with asyncio.timeout(COLLABORATOR_LIMIT):
+                        await collaborator.dispose()
+            except Exception:
+                self._logger.exception("%s could not be disposed", type(collaborator).__name__)
 
     @property
     def is_initialized(self) -> bool:
@@ -174,7 +197,11 @@ class SessionManager:
         return self._state == "initialized"
 
     async def __aenter__(self) -> Self:
-        await self.initialize()
+        try:
+            await self.initialize()
+        except BaseException:
+            await self.dispose()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -212,7 +239,8 @@ class SessionManager:
         self._require()
         if self._state != "initialized":
             raise SessionEndedError("the SessionManager is being disposed: no session is started any more")
-        entry = self._new_entry(config, Wish(model=model, session=dict(session or {}), labels=dict(labels or {})))
+        wish = Wish(model=model, session=copy.deepcopy(dict(session or {})), labels=dict(labels or {}))
+        entry = self._new_entry(config, wish)
         entry.start = asyncio.get_running_loop().create_future()
         self._performer.registry.add(entry)
         self._performer.apply(entry, StartRequested())
@@ -252,7 +280,7 @@ class SessionManager:
             return
         over = entry.until_over()
         self._performer.apply(entry, EndRequested(reason))
-        if not is_inside():
+        if not is_inside(self._performer.supervisor):
             await asyncio.shield(over)
 
     async def renew_session(self, session_id: str) -> RenewalResult:
@@ -269,7 +297,7 @@ class SessionManager:
             entry.renewal = asyncio.get_running_loop().create_future()
         renewal = entry.renewal
         self._performer.apply(entry, RenewRequested())
-        if is_inside() and not renewal.done():
+        if is_inside(self._performer.supervisor) and not renewal.done():
             return RenewalResult(session_id=session_id, success=False, error=RENEWAL_REQUESTED)
         return await asyncio.shield(renewal)
 

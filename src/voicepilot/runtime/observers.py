@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from voicepilot.events import Event
-from voicepilot.runtime.supervisor import Supervisor, marked_inside
+from voicepilot.runtime.supervisor import Supervisor, marked_inside, others_code
 
 Handler = Callable[[Any], Awaitable[None] | None]
 
@@ -48,6 +48,10 @@ class Subscription:
         self.dispose()
 
 
+Queue = deque[tuple[Event, Awaitable[None] | None]]
+"""Events that wait for an async handler; with what it gave back, where it was called already."""
+
+
 class _Subscriber:
     """One handler, and the events that wait for it where it is async."""
 
@@ -58,7 +62,7 @@ class _Subscriber:
         call = getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__ is async too
         self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
         self.wanted = True
-        self.queues: dict[str, deque[Event]] = {}
+        self.queues: dict[str, Queue] = {}
 
 
 class Observers:
@@ -94,51 +98,51 @@ class Observers:
 
     def _call_inline(self, subscriber: _Subscriber, event: Event) -> None:
         try:
-            with marked_inside():
+            with marked_inside(self._supervisor):
                 answer = subscriber.handler(event)
-        except Exception:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # also a CancelledError: nothing is awaited here, so it is the handler's own affair
             self._logger.exception("a handler of %s raised; session %s goes on", event.type, event.session_id)
             return
         if inspect.isawaitable(answer):  # a plain function that returned a coroutine turns out to be async
-            if inspect.iscoroutine(answer):
-                answer.close()
             subscriber.is_async = True
-            self._enqueue(subscriber, event)
+            self._enqueue(subscriber, event, answer)
 
-    def _enqueue(self, subscriber: _Subscriber, event: Event) -> None:
+    def _enqueue(self, subscriber: _Subscriber, event: Event, answer: Awaitable[None] | None = None) -> None:
         queue = subscriber.queues.get(event.session_id)
         if queue is not None:
             if len(queue) >= QUEUE_LIMIT:
-                lost = queue.popleft()
+                lost, _ = queue.popleft()
                 self._logger.warning("a handler is too slow: dropped %s of session %s", lost.type, lost.session_id)
-            queue.append(event)
+            queue.append((event, answer))
             return
-        subscriber.queues[event.session_id] = queue = deque((event,))
+        subscriber.queues[event.session_id] = queue = deque(((event, answer),))
         task = self._supervisor.spawn(self._deliver(subscriber, queue, event.session_id), "voicepilot-handler")
         self._delivering.add(task)
         task.add_done_callback(self._delivering.discard)
 
-    async def _deliver(self, subscriber: _Subscriber, queue: deque[Event], session_id: str) -> None:
-        while queue and subscriber.wanted:
-            event = queue.popleft()
-            try:
-                with marked_inside():
-                    async with asyncio.timeout(CALL_LIMIT):
-                        await self._awaited(subscriber.handler(event))
-            except TimeoutError:
-                self._logger.warning("a handler of %s took over %g s and was cancelled", event.type, CALL_LIMIT)
-            except (Exception, asyncio.CancelledError):
-                task = asyncio.current_task()
-                if task and task.cancelling():
-                    raise
-                self._logger.exception("a handler of %s raised; session %s goes on", event.type, event.session_id)
-        if subscriber.queues.get(session_id) is queue:
-            del subscriber.queues[session_id]
+    async def _deliver(self, subscriber: _Subscriber, queue: Queue, session_id: str) -> None:
+        try:
+            while queue and (subscriber.wanted or queue[0][1]):  # what was called already is awaited to its end
+                await self._call(subscriber.handler, *queue.popleft())
+        finally:
+            if subscriber.queues.get(session_id) is queue:
+                del subscriber.queues[session_id]
 
-    @staticmethod
-    async def _awaited(answer: Awaitable[None] | None) -> None:
-        if answer is not None:
-            await answer
+    async def _call(self, handler: Handler, event: Event, answer: Awaitable[None] | None) -> None:
+        limit = asyncio.timeout(CALL_LIMIT)
+        try:
+            with marked_inside(self._supervisor), others_code():
+                async with limit:
+                    answer = answer or handler(event)
+                    if answer is not None:
+                        await answer
+        except Exception:
+            if limit.expired():
+                self._logger.warning("a handler of %s took over %g s and was cancelled", event.type, CALL_LIMIT)
+                return
+            self._logger.exception("a handler of %s raised; session %s goes on", event.type, event.session_id)
 
     async def drain(self, limit: float) -> None:
         """Wait until the async handlers have had what was published, at most `limit` seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import logging
 import math
@@ -40,7 +41,7 @@ from voicepilot.runtime.hooks import HookSet
 from voicepilot.runtime.observers import Observers
 from voicepilot.runtime.recovery import RecoveryLink
 from voicepilot.runtime.registry import Entry, Job, Lane, Registry
-from voicepilot.runtime.supervisor import Supervisor, marked_inside
+from voicepilot.runtime.supervisor import StrayError, Supervisor, marked_inside, others_code
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import KeyVault
 
@@ -54,6 +55,10 @@ FAMILIES: dict[type[Event], str] = {
     StateChanged: "state",
 }
 """Which `on_session_…` subscription delivers an event."""
+
+
+SHORTEST_LIFE = 1.0
+"""Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
 
 
 class NothingToPurge:
@@ -88,8 +93,10 @@ class Performer:
     def apply(self, entry: Entry, given: Input) -> None:
         """Let `given` happen to the session; while another input is being worked on, wait behind it."""
         self._inbox.append((entry, given))
-        if self._busy:
-            return
+        if not self._busy:
+            self._work_off()
+
+    def _work_off(self) -> None:
         self._busy = True
         try:
             while self._inbox:
@@ -112,8 +119,7 @@ class Performer:
             self._advance(entry, partial(wake, entry.fold(), now))
         finally:
             self._busy = False
-        if self._inbox:
-            self.apply(*self._inbox.popleft())
+        self._work_off()
 
     def _advance(self, entry: Entry, taken: Callable[[], tuple[Session, fx.Effects]]) -> None:
         before = entry.session
@@ -140,7 +146,7 @@ class Performer:
             case fx.Publish(event):
                 self.observers.publish(FAMILIES[type(event)], event)
             case fx.MintKey():
-                entry.mint = self.supervisor.spawn(self._mint(entry, effect), f"voicepilot-mint {session_id}")
+                self._start_mint(entry, effect)
             case fx.ReleaseKey(ticket):
                 self.vault.release(session_id, ticket)
             case fx.RunHook():
@@ -188,32 +194,46 @@ class Performer:
 
     # --- minting ----------------------------------------------------------------------------------------------------
 
+    def _start_mint(self, entry: Entry, order: fx.MintKey) -> None:
+        task = entry.mint = self.supervisor.spawn(self._mint(entry, order), "voicepilot-mint")
+        # A key service may swallow its cancellation, so that the limit cannot be inside the task.
+        limit = asyncio.get_running_loop().call_later(order.limit, self._mint_overdue, entry, order, task)
+        task.add_done_callback(partial(self._mint_done, entry, order, limit))
+
+    def _mint_overdue(self, entry: Entry, order: fx.MintKey, task: asyncio.Task[None]) -> None:
+        entry.mint = None
+        task.cancel()
+        self._mint_failed(entry, order, KeyTimeoutError(f"no answer within {order.limit:.1f} s"))
+
+    def _mint_done(self, entry: Entry, order: fx.MintKey, limit: asyncio.TimerHandle, task: asyncio.Task[None]) -> None:
+        limit.cancel()
+        if entry.mint is task:
+            entry.mint = None
+            if task.cancelled():  # not by us
+                self._mint_failed(entry, order, StrayError("the key service cancelled its caller"))
+
     async def _mint(self, entry: Entry, order: fx.MintKey) -> None:
         session = entry.session
         request = KeyRequest(
             session_id=session.session_id,
             life_seconds=session.config.key_life_seconds,
             model=session.wish.model,
-            session=session.wish.session,
-            labels=session.wish.labels,
+            session=copy.deepcopy(session.wish.session),
+            labels=dict(session.wish.labels),
             attempt=order.attempt,
         )
         fetch = self._minter.request_ephemeral_key if order.first else self._minter.renew_key
         try:
-            async with asyncio.timeout(order.limit):
+            with others_code():
                 key = await self.recovery.attempt(partial(fetch, request), session, order)
             _check_key(key, session.session_id)
-        except TimeoutError:
-            self._mint_failed(entry, order, KeyTimeoutError(f"no answer within {order.limit:.1f} s"))
-        except (Exception, asyncio.CancelledError) as error:
-            if _is_cancelled():
-                raise
+        except Exception as error:
             self._mint_failed(entry, order, error)
         else:
             self.vault.put(session.session_id, order.ticket, key)
             self.apply(entry, KeyMinted(order.ticket, key.expires_in, key.remote_session_id))
 
-    def _mint_failed(self, entry: Entry, order: fx.MintKey, error: BaseException) -> None:
+    def _mint_failed(self, entry: Entry, order: fx.MintKey, error: Exception) -> None:
         fault = fault_of(error)
         if fault.code == "UNEXPECTED_ERROR":
             self._logger.error("the key service raised for session %s", entry.session.session_id, exc_info=error)
@@ -238,7 +258,7 @@ class Performer:
         if hook is None:
             return
         seen = info(entry.fold())
-        with marked_inside():
+        with marked_inside(self.supervisor):
             answer = hook(seen, order.reason) if order.hook is Hook.SUSPENDING else hook(seen)
             if inspect.isawaitable(answer):
                 await answer
@@ -275,10 +295,9 @@ class Performer:
     async def _do_job(self, entry: Entry, lane: Lane, job: Job) -> None:
         outcome = job.otherwise
         try:
-            outcome = await _awaited(job.start())
-        except (Exception, asyncio.CancelledError):
-            if _is_cancelled():
-                raise
+            with others_code():
+                outcome = await _awaited(job.start())
+        except Exception:
             self._logger.warning("%s failed for session %s", job.name, entry.session.session_id, exc_info=True)
         self._finish_job(entry, lane, job, outcome, overdue=False)
 
@@ -315,15 +334,9 @@ async def _awaited(work: object) -> object:
     return await work if inspect.isawaitable(work) else work
 
 
-def _is_cancelled() -> bool:
-    """Whether somebody cancelled this task, as opposed to a CancelledError that escaped from a callee's own affairs."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def _check_key(key: EphemeralKey, session_id: str) -> None:
     """Refuse what a key service must not give: another session's key, or one that is dead on arrival."""
     if key.issued_for != session_id:
         raise BadReplyError("the key service gave a key of another session", code="FOREIGN_KEY", retryable=False)
-    if not math.isfinite(key.expires_in) or key.expires_in <= 0:
+    if not math.isfinite(key.expires_in) or key.expires_in < SHORTEST_LIFE:
         raise BadReplyError("the key service gave a key that has expired already", code="KEY_ALREADY_EXPIRED")

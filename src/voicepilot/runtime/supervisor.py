@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,15 +20,16 @@ class Supervisor:
         self._logger = logger
         self._group: asyncio.TaskGroup | None = None
         self._task: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._children: set[asyncio.Task[None]] = set()
 
     async def start(self, last: Callable[[], Awaitable[None]]) -> None:
         """Begin; `last` runs when stop() is called, before what is left is cancelled."""
-        started = asyncio.Event()
-        # The one create_task outside a TaskGroup: it owns the group, and stop() waits for it.
-        self._task = asyncio.create_task(self._live(started, last), name="voicepilot-supervisor")
-        await started.wait()
+        if self._task is None:  # or somebody was cancelled while he waited for the start
+            # The one create_task outside a TaskGroup: it owns the group, and stop() waits for it.
+            self._task = asyncio.create_task(self._live(last), name="voicepilot-supervisor")
+        await self._started.wait()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a child."""
@@ -43,6 +45,11 @@ class Supervisor:
         """Ask for the end without waiting for it."""
         self._stopping.set()
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there is something to stop."""
+        return self._task is not None
+
     async def stop(self) -> None:
         """Ask for the end and wait for it; a cancelled waiter does not stop the stopping."""
         self.request_stop()
@@ -55,12 +62,14 @@ class Supervisor:
                 self._logger.error("tasks refuse to be cancelled and are left behind: %s", ", ".join(stubborn))
                 return
 
-    async def _live(self, started: asyncio.Event, last: Callable[[], Awaitable[None]]) -> None:
+    async def _live(self, last: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.TaskGroup() as self._group:
-            started.set()
+            self._started.set()
             try:
-                await self._stopping.wait()
-                await last()
+                try:
+                    await self._stopping.wait()
+                finally:  # also when the loop is shut down without a dispose
+                    await last()
             finally:
                 for _ in range(2):
                     for child in tuple(self._children):
@@ -70,27 +79,55 @@ class Supervisor:
         self._group = None
 
 
-class Inside:
-    """Marks code that runs inside a hook or handler of ours, also in tasks that it starts meanwhile."""
+class StrayError(Exception):
+    """Code of others let something escape that is no Exception, such as a CancelledError of its own affairs."""
 
-    def __init__(self) -> None:
+
+@contextmanager
+def others_code() -> Iterator[None]:
+    """Whatever escapes from code that is not ours is an Exception, unless it is that we were cancelled."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as stray:
+        task = asyncio.current_task()
+        if isinstance(stray, asyncio.CancelledError) and task and task.cancelling() > 0:
+            raise
+        raise StrayError(f"{type(stray).__name__} escaped") from stray
+
+
+class Inside:
+    """Marks code that runs inside a hook or handler of `owner`, also in tasks that it starts meanwhile."""
+
+    def __init__(self, owner: Supervisor, outer: Inside | None) -> None:
+        self.owner = owner
+        self.outer = outer
         self.active = True
 
 
 _inside: ContextVar[Inside | None] = ContextVar("voicepilot_inside", default=None)
 
 
-def is_inside() -> bool:
-    """Whether the caller is a hook or handler that has not returned yet, so that waiting for it would never end."""
+def is_inside(owner: Supervisor) -> bool:
+    """Whether the caller is a hook or handler of `owner` that has not returned, so that waiting would never end."""
     mark = _inside.get()
-    return mark is not None and mark.active
+    while mark is not None and not (mark.active and mark.owner is owner):
+        mark = mark.outer
+    return mark is not None
 
 
 class marked_inside:  # noqa: N801 - reads as a context manager
-    """`with marked_inside():` around a call to a hook or handler."""
+    """`with marked_inside(owner):` around a call to a hook or handler."""
+
+    def __init__(self, owner: Supervisor) -> None:
+        self._owner = owner
 
     def __enter__(self) -> None:
-        self._mark = Inside()
+        outer = _inside.get()
+        while outer is not None and not outer.active:
+            outer = outer.outer
+        self._mark = Inside(self._owner, outer)
         self._token = _inside.set(self._mark)
 
     def __exit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ import heapq
 import logging
 from typing import Protocol
 
+from voicepilot.errors import ConfigurationError
 from voicepilot.lifecycle.diagnostics import NextEvent, TimerStatuses, next_event, timer_statuses
 from voicepilot.lifecycle.inputs import HoldReleased, HoldTaken, Input
 from voicepilot.ports import Clock
@@ -54,7 +55,7 @@ class SessionTimerManager:
     def bind(self, sleeper: Sleeper, clock: Clock) -> None:
         """Serve this manager; called by its initialize."""
         if self._sleeper is not None and self._sleeper is not sleeper:
-            raise ValueError("this SessionTimerManager serves another SessionManager: give each its own")
+            raise ConfigurationError("this SessionTimerManager serves another SessionManager: give each its own")
         self._sleeper, self._clock = sleeper, self._clock or clock
         self._drift = self._clock.wall() - self._clock.now()
 
