@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated, Literal, NoReturn
@@ -10,6 +11,7 @@ import typer
 
 from voicepilot import __version__
 from voicepilot.cli.codes import FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
+from voicepilot.cli.screen import sentence
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 PORT = 8690
@@ -29,6 +31,8 @@ def main() -> NoReturn:
 
 def run_app(arguments: list[str]) -> int:
     """The exit code: 0, 1 when something failed, 2 when what was asked for cannot be done, 128 + a signal."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no dots and bars shows question marks
     try:
         code = int(app(arguments, prog_name="voicepilot", standalone_mode=False) or 0)
         sys.stdout.flush()
@@ -37,9 +41,9 @@ def run_app(arguments: list[str]) -> int:
     except BrokenPipeError:
         code = PIPE_CLOSED
     except ConfigurationError as error:
-        return _complain(f"{_sentence(error.message)} {error.remediation}", USAGE)
+        return _complain(f"{sentence(error.message)} {error.remediation}", USAGE)
     except VoicePilotError as error:
-        return _complain(f"{_sentence(error.message)} {error.remediation}", FAILED)
+        return _complain(f"{sentence(error.message)} {error.remediation}", FAILED)
     except Exception as error:
         # A mistake on the command line: typer and click have a class for it each, alike in this.
         if not hasattr(error, "format_message"):
@@ -55,14 +59,10 @@ def _complain(text: str, code: int) -> int:
     return code
 
 
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
-
-
 def _usage(error: Exception, said: str) -> str:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "voicepilot")
-    return f"{_sentence(said)} See: {command} --help"
+    return f"{sentence(said)} See: {command} --help"
 
 
 def _leave_quietly() -> None:
@@ -165,4 +165,43 @@ def emulate(
         tls=tls,
         certificate=certificate,
         private_key=private_key,
+    )
+
+
+@app.command(short_help="Check settings, credential, network, a key and a connection.")
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")] = False,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Read this voicepilot.toml.", show_default="./voicepilot.toml")
+    ] = None,
+    profile: Annotated[
+        Literal["openai", "azure", "azure-preview"] | None,
+        typer.Option(help="Whose protocol to speak.", show_default="by the address that is set"),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Ask here for keys; ends in /v1.")] = None,
+    azure_endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="The Azure resource, https://NAME.openai.azure.com.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model; on Azure the deployment's name.")] = None,
+    timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Seconds each check may take.")] = 10,
+) -> int:
+    """Check what stands between this machine and a realtime session.
+
+    Looks at settings, credential, name resolution, TLS and clock, asks for one key of the shortest life, and opens one
+    WebSocket without saying anything. Each line is pass, warn or fail, with what to do. The API key is read from the
+    environment (OPENAI_API_KEY or AZURE_OPENAI_API_KEY) or the configured source, and is never shown.
+
+    Exit code: 0 if sessions can be started, 2 if settings or credential must be put right first, 1 if something else
+    is in the way.
+    """
+    from voicepilot.cli.doctor import doctor as run_doctor  # noqa: PLC0415 - --help must not wait for it
+
+    return run_doctor(
+        as_json=as_json,
+        timeout=timeout,
+        config_file=config,
+        profile=profile,
+        base_url=base_url,
+        azure_endpoint=azure_endpoint,
+        model=model,
     )

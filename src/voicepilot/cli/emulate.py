@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ import msgspec
 
 from voicepilot.cli.running import Stopper, run
 from voicepilot.emulator import Fault, RealtimeEmulator, Script, parse_fault
+from voicepilot.errors import ConfigurationError, VoicePilotError
 
 STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 
@@ -32,10 +35,27 @@ def emulate(*, faults: Sequence[str], script: str | None, **options: Any) -> int
 async def _serve(emulator: RealtimeEmulator, faults: Sequence[Fault]) -> int:
     for fault in faults:
         emulator.faults.add(fault)
+    await _listen(emulator)
     async with emulator:
         print(ready_line(emulator), flush=True)
         await asyncio.Event().wait()
     return 0
+
+
+async def _listen(emulator: RealtimeEmulator) -> None:
+    try:
+        await emulator.start()
+    except ConfigurationError as error:
+        if not isinstance(error.__cause__, OSError) or error.field != "port":
+            raise
+        taken = error.__cause__
+    else:
+        return
+    why = taken.strerror if isinstance(taken, socket.gaierror) else os.strerror(taken.errno or 0)
+    raise VoicePilotError(
+        f"cannot listen on {emulator.options.host}:{emulator.options.port}: {why}",
+        remediation="Stop what listens there, or choose another --port; 0 takes any free one.",
+    ) from taken
 
 
 def ready_line(emulator: RealtimeEmulator) -> str:

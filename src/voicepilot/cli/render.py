@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from voicepilot.cli.demo.words import Row
+from voicepilot.cli.screen import Row
 
 BAR = 12
 """Characters of a key's bar."""

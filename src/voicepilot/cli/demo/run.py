@@ -15,13 +15,12 @@ from voicepilot.cli.demo.callers import openai_is_there
 from voicepilot.cli.demo.history import History, figures
 from voicepilot.cli.demo.hurry import HurriedLoop, clock_of
 from voicepilot.cli.demo.promises import check
-from voicepilot.cli.demo.screen import Screen, open_screen
 from voicepilot.cli.demo.story import KEY_LIFE, SESSION, TERMS, Story, answer
 from voicepilot.cli.demo.summary import summary_lines
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Complaints, Watch
-from voicepilot.cli.demo.words import Line
 from voicepilot.cli.running import Stopper, run
+from voicepilot.cli.screen import Line, Screen, open_screen
 from voicepilot.config import ConfigurationManager, ProviderSettings, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.emulator import RealtimeEmulator

@@ -9,7 +9,8 @@ from voicepilot.cli.demo.callers import MODEL, AiohttpClient, Caller, OpenAIClie
 from voicepilot.cli.demo.history import Terms
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Watch
-from voicepilot.cli.demo.words import Row, health_lines, sentence
+from voicepilot.cli.demo.words import health_lines
+from voicepilot.cli.screen import Row, sentence
 from voicepilot.emulator import RealtimeEmulator, Say, Turn, Wait
 from voicepilot.errors import SessionLimitError
 from voicepilot.lifecycle.session import SessionInfo

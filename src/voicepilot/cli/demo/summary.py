@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from voicepilot.cli.demo.history import Figures
 from voicepilot.cli.demo.promises import Promise
-from voicepilot.cli.demo.words import Line
+from voicepilot.cli.screen import Line
 
 
 def summary_lines(

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable
 
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, Held, History, Purged, Said, Seen, Terms
-from voicepilot.cli.demo.screen import Screen
 from voicepilot.cli.demo.transcripts import Transcripts
-from voicepilot.cli.demo.words import Line, line_of
+from voicepilot.cli.demo.words import line_of
+from voicepilot.cli.screen import Line, Screen
 from voicepilot.emulator import RealtimeEmulator
 from voicepilot.events import Event, RenewalCompleted, RenewalStarted, SessionEnded, SessionStarted, StateChanged
 from voicepilot.ports import PurgeOrder, PurgeReceipt

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from voicepilot.cli.screen import Line, sentence
 from voicepilot.events import (
     Event,
     RenewalCompleted,
@@ -16,38 +15,12 @@ from voicepilot.events import (
 from voicepilot.lifecycle.health import CheckStatus, SessionHealth
 from voicepilot.lifecycle.session import Trigger
 
-
-class Line(NamedTuple):
-    """A line of the story, and how it is meant: plain, good, bad or dim."""
-
-    text: str
-    tone: str = "plain"
-
-
-class Row(NamedTuple):
-    """A session in the live table."""
-
-    who: str
-    phase: str
-    left: float | None  # seconds of its key
-    life: float  # seconds, when the key was new
-    next_event: str
-    renewals: int
-    last: str
-    degraded: bool = False
-
-
 BEGUN = {
     Trigger.TIMER: "its key has {left:.0f} s left: fetching the next",
     Trigger.MANUAL: "asked for by hand: fetching the next key",
     Trigger.REJECTED: "the provider refused its key: fetching another",
     Trigger.RECOVERY: "its key lapsed: fetching another",
 }
-
-
-def sentence(text: str) -> str:
-    """`text`, ending as a sentence does."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def line_of(event: Event) -> Line | None:

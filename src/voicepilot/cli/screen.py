@@ -1,4 +1,4 @@
-"""Where the story is told: a live table in a terminal, plain timestamped lines anywhere else."""
+"""Where the command line writes: colours and a live table in a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -7,18 +7,37 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-from voicepilot.cli.demo.words import Line, Row
+from typing import NamedTuple, Protocol
 
 REFRESH = 0.25
 """Seconds between two looks at the live table."""
+
+
+class Line(NamedTuple):
+    """A line of the story, and how it is meant: plain, good, bad or dim."""
+
+    text: str
+    tone: str = "plain"
+
+
+class Row(NamedTuple):
+    """A session in the live table."""
+
+    who: str
+    phase: str
+    left: float | None  # seconds of its key
+    life: float  # seconds, when the key was new
+    next_event: str
+    renewals: int
+    last: str
+    degraded: bool = False
+
 
 Rows = Callable[[], Sequence[Row]]
 
 
 class Screen(Protocol):
-    """What the story needs of a screen."""
+    """What commands need of a screen."""
 
     def tell(self, at: float, who: str, line: Line) -> None:
         """Show a line about somebody (or nobody). Never raises: handlers of events call it."""
@@ -31,6 +50,11 @@ class Screen(Protocol):
     async def follow(self, rows: Rows) -> None:
         """Keep a table of sessions up to date until cancelled, where there is one."""
         ...
+
+
+def sentence(text: str) -> str:
+    """`text`, ending as a sentence does."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def stamp(at: float) -> str:
