@@ -344,6 +344,17 @@ def test_transcription_comes_between_the_answer_and_its_first_word(new_talk: Any
     assert only(events, "response.output_audio_transcript.done")["transcript"] == "Hi"
 
 
+def test_a_transcription_session_only_listens(talk: Any) -> None:
+    talk.send(
+        "session.update",
+        session={"type": "transcription", "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}},
+    )
+    events = talk.hear(1.0, loud=True) + talk.hear(0.3, loud=False)
+    assert kinds(events)[-1] == "conversation.item.input_audio_transcription.completed"
+    assert "response.created" not in kinds(events)
+    assert error_of(talk.send("response.create"))["code"] == "invalid_value"
+
+
 def test_a_long_silence_is_answered_too(talk: Any) -> None:
     talk.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5_000}}})
     talk.say("Hi")

@@ -59,7 +59,7 @@ class Conversation:
             "conversation.item.retrieve": self._retrieve,
             "conversation.item.truncate": self._truncate,
             "conversation.item.delete": self._delete,
-            "response.create": lambda event: self._responses.start(self.session, event.get("response") or {}),
+            "response.create": self._respond,
             "response.cancel": lambda event: self._responses.cancel(event.get("response_id")),
         }
         self._stage.agenda.add(self.ends_at, self._expiry(with_event=True))
@@ -143,6 +143,11 @@ class Conversation:
                 yield self._stage.event("session.updated", session=self.session, padding="x" * OVERSIZED)
             case _:
                 yield from self._expiry(with_event=fault.kind == "expire")
+
+    def _respond(self, event: Json) -> None:
+        if self.session["type"] != "realtime":
+            raise invalid("type", "A transcription session gives no responses.")
+        self._responses.start(self.session, event.get("response") or {})
 
     # -- items ----------------------------------------------------------------------------------------------------
 
@@ -266,7 +271,8 @@ class Conversation:
     def _turn(self, audio: bytes) -> None:
         """The user's turn is over; answer it if that is how turns are detected."""
         transcription = self._committed(audio)
-        if self._vad and self._vad["create_response"] and not self._responses.active:
+        answered = self.session["type"] == "realtime" and self._vad and self._vad["create_response"]
+        if answered and not self._responses.active:
             self._responses.start(self.session, {}, before=transcription)
         else:
             self._stage.agenda.add(self._stage.now, transcription)
