@@ -11,7 +11,15 @@ from aiohttp import web
 from tests.credentials.conftest import CANARY_CREDENTIAL, Provider
 
 from voicepilot.config import Settings
-from voicepilot.credentials import AzurePreviewProfile, AzureProfile, CheckResult, OpenAIProfile, examine, healthy
+from voicepilot.credentials import (
+    ApiKey,
+    AzurePreviewProfile,
+    AzureProfile,
+    CheckResult,
+    OpenAIProfile,
+    examine,
+    healthy,
+)
 from voicepilot.emulator import RealtimeEmulator
 
 pytestmark = pytest.mark.sockets
@@ -52,6 +60,23 @@ async def test_all_is_well_with_azure(emulator: RealtimeEmulator) -> None:
     results = await examine(lambda: AzureProfile(endpoint=emulator.azure_endpoint), credential=CANARY_CREDENTIAL)
     assert healthy(results)
     assert statuses(results)["websocket"] == "pass"
+
+
+@pytest.mark.parametrize("given", [True, False])
+async def test_only_a_credential_of_its_own_making_is_closed(
+    emulator: RealtimeEmulator, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    closed: list[object] = []
+
+    class Held(ApiKey):
+        async def close(self) -> None:
+            closed.append(self)
+
+    held = Held(CANARY_CREDENTIAL)
+    monkeypatch.setattr("voicepilot.credentials.provider.EnvironmentKey", lambda *_: held)
+    profile = OpenAIProfile(base_url=emulator.base_url)
+    assert healthy(await examine(lambda: profile, credential=held if given else None))
+    assert closed == ([] if given else [held])
 
 
 async def test_settings_that_are_wrong_skip_the_rest() -> None:

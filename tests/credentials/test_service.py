@@ -84,6 +84,10 @@ def armed(service: EphemeralKeyService) -> bool:
     return service._lapses._timer is not None
 
 
+def timers() -> list[asyncio.TimerHandle]:
+    return [timer for timer in asyncio.get_running_loop()._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+
+
 async def settled(rounds: int = 10) -> None:
     for _ in range(rounds):
         await asyncio.sleep(0)
@@ -352,6 +356,7 @@ async def test_a_short_key_is_told_of_in_time_though_a_longer_one_came_first(wir
         await asyncio.sleep(3)
     ((session_id, moment),) = heard
     assert (session_id, round(moment, 3)) == ("short", 2.1)
+    assert timers() == []
 
 
 async def test_dispose_ends_the_mints_under_way_and_arms_nothing(wire: Wire) -> None:
