@@ -22,7 +22,7 @@ from voicepilot import (
     SessionManager,
     SessionTimerManager,
 )
-from voicepilot.runtime.recovery import AttemptRefusedError
+from voicepilot.errors import AttemptRefusedError
 from voicepilot.testing import FakeKeyService, FakePurger, VirtualClock
 
 DOWN = ProviderUnavailableError("down")
@@ -90,8 +90,7 @@ async def test_whoever_initialises_second_may_start_as_soon_as_it_returns() -> N
         await manager.initialize()
         return (await manager.start_session()).state
 
-    states = await asyncio.gather(use(), use())
-    assert states == [Phase.ACTIVE, Phase.ACTIVE]
+    assert set(await asyncio.gather(use(), use())) == {Phase.ACTIVE}
     await manager.dispose()
 
 
