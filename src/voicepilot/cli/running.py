@@ -7,6 +7,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from voicepilot.cli.codes import PIPE_CLOSED
+
 
 class Stopper:
     """Ends the command early: cancels it once, so that every `async with` on the way out is left properly."""
@@ -26,9 +28,12 @@ Command = Callable[[Stopper], Awaitable[int]]
 
 
 def run(command: Command, *, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> int:
-    """The exit code of `command`, or 128 + the signal that stopped it."""
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        return runner.run(_until_stopped(command))
+    """The exit code of `command`, or 128 + the signal that stopped it (SIGPIPE for a pipe that nobody reads)."""
+    try:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(_until_stopped(command))
+    except BrokenPipeError:
+        return PIPE_CLOSED
 
 
 async def _until_stopped(command: Command) -> int:
@@ -45,7 +50,9 @@ async def _until_stopped(command: Command) -> int:
         with suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
             loop.add_signal_handler(number, caught, number)
     try:
-        return await command(stopper)
+        code = await command(stopper)
+        await asyncio.sleep(0)  # a stop after the last await of the command is heard here
+        return code
     except asyncio.CancelledError:
         if stopper.code is None:
             raise
