@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -167,3 +168,26 @@ async def test_each_check_has_a_time_limit(emulator: RealtimeEmulator) -> None:
     )
     assert "took longer than 0.5 s" in result(results, "websocket").detail
     assert len(asyncio.all_tasks()) < 10
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_certificate_must_be_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool) -> None:
+    async with RealtimeEmulator(tls=True) as emulator:
+        assert emulator.authority is not None
+        (tmp_path / "ca.pem").write_bytes(emulator.authority)
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        results = await examine(lambda: OpenAIProfile(base_url=emulator.base_url), credential=CANARY_CREDENTIAL)
+    assert statuses(results)["tls"] == ("pass" if trusted else "fail")
+    assert statuses(results)["websocket"] == ("pass" if trusted else "skipped")
+    assert trusted or "SSL_CERT_FILE" in result(results, "tls").remedy
+
+
+async def test_behind_a_proxy_names_are_the_proxys_to_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:hunter2@127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    results = await examine(OpenAIProfile, credential=CANARY_CREDENTIAL)
+    assert statuses(results)["name resolution"] == "skipped"
+    assert "proxy" in result(results, "tls").detail
+    assert "hunter2" not in repr(results)

@@ -47,7 +47,7 @@ def checked_base_url(address: str, *, field: str = "base_url") -> str:
     if looks_azure and not is_azure(host):
         raise _refused(
             field,
-            f"its host is {host}, which imitates an Azure address without being one",
+            f"its host is {host}, which looks like an Azure OpenAI resource and is none",
             "Copy the endpoint from the resource's Keys and Endpoint page (https://NAME.openai.azure.com).",
         )
     return str(url).rstrip("/")
