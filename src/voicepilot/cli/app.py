@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sys
 from typing import Annotated, Literal, NoReturn
 
@@ -11,7 +10,7 @@ import typer
 
 from voicepilot import __version__
 from voicepilot.cli.codes import FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
-from voicepilot.cli.screen import sentence
+from voicepilot.cli.screen import sentence, silence
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 PORT = 8690
@@ -40,6 +39,8 @@ def run_app(arguments: list[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         code = PIPE_CLOSED
+    except OSError as error:
+        return _complain(f"{sentence(error.strerror or str(error))}", FAILED)
     except ConfigurationError as error:
         return _complain(f"{sentence(error.message)} {error.remediation}", USAGE)
     except VoicePilotError as error:
@@ -50,7 +51,7 @@ def run_app(arguments: list[str]) -> int:
             raise
         return _complain(_usage(error, error.format_message()), USAGE)
     if code == PIPE_CLOSED:
-        _leave_quietly()
+        silence()
     return code
 
 
@@ -63,11 +64,6 @@ def _usage(error: Exception, said: str) -> str:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "voicepilot")
     return f"{sentence(said)} See: {command} --help"
-
-
-def _leave_quietly() -> None:
-    # Python writes what is buffered when it exits, and would complain that nobody reads it.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from voicepilot.cli.codes import FAILED, PIPE_CLOSED, USAGE
+from voicepilot.cli.codes import FAILED, USAGE
 from voicepilot.cli.running import Stopper, run
 from voicepilot.cli.screen import Line, open_screen
 from voicepilot.config import ProviderSettings, Settings
@@ -22,7 +22,7 @@ def doctor(*, as_json: bool, timeout: float, **given: Any) -> int:  # Any: the k
 
     async def command(stopper: Stopper) -> int:
         results = await examine(_loader(given), timeout=timeout)
-        screen = open_screen(lambda: stopper.stop(PIPE_CLOSED), plain=as_json)
+        screen = open_screen(stopper.lost, plain=as_json)
         for line in [Line(json_report(results))] if as_json else report(results):
             screen.write(line)
         return code_of(results)

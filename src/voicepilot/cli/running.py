@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from voicepilot.cli.codes import PIPE_CLOSED
+from voicepilot.cli.codes import FAILED, PIPE_CLOSED
+from voicepilot.cli.screen import silence
 
 
 class Stopper:
@@ -22,6 +24,13 @@ class Stopper:
         if self.code is None:
             self.code = code
             self._task.cancel()
+
+    def lost(self, error: OSError) -> None:
+        """Stop because standard output cannot be written; nobody needs to be told that a pipe is closed."""
+        silence()
+        if not isinstance(error, BrokenPipeError):
+            print(f"voicepilot: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        self.stop(PIPE_CLOSED if isinstance(error, BrokenPipeError) else FAILED)
 
 
 Command = Callable[[Stopper], Awaitable[int]]

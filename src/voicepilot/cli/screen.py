@@ -57,6 +57,11 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
+def silence() -> None:
+    """Write no more: Python flushes what is buffered when it exits, and would complain that it cannot."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def stamp(at: float) -> str:
     """The time of day, with tenths."""
     return time.strftime("%H:%M:%S", time.localtime(at)) + f".{int(at * 10) % 10}"
@@ -65,8 +70,8 @@ def stamp(at: float) -> str:
 class PlainScreen:
     """Lines for files, pipes and logs."""
 
-    def __init__(self, gone: Callable[[], None]) -> None:
-        self._gone = gone  # called when nobody reads any more
+    def __init__(self, lost: Callable[[OSError], None]) -> None:
+        self._lost = lost  # called when a line cannot be written
 
     def tell(self, at: float, who: str, line: Line) -> None:
         """A timestamped line."""
@@ -76,8 +81,8 @@ class PlainScreen:
         """A line as it is."""
         try:
             print(line.text.rstrip(), flush=True)
-        except BrokenPipeError:
-            self._gone()
+        except OSError as error:
+            self._lost(error)
 
     async def follow(self, rows: Rows) -> None:
         """Nothing."""
@@ -116,6 +121,6 @@ def wants_table() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "") not in {"", "dumb"}
 
 
-def open_screen(gone: Callable[[], None], *, plain: bool = False) -> Screen:
-    """The screen that fits."""
-    return PlainScreen(gone) if plain or not wants_table() else LiveScreen()
+def open_screen(lost: Callable[[OSError], None], *, plain: bool = False) -> Screen:
+    """The screen that fits. `lost` is called when a line cannot be written, because a pipe is closed or a disk full."""
+    return PlainScreen(lost) if plain or not wants_table() else LiveScreen()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from voicepilot.cli.codes import FAILED, PIPE_CLOSED
+from voicepilot.cli.codes import FAILED
 from voicepilot.cli.demo.callers import openai_is_there
 from voicepilot.cli.demo.history import History, figures
 from voicepilot.cli.demo.hurry import HurriedLoop, clock_of
@@ -53,7 +53,7 @@ def demo(*, speed: float = 1.0, plain: bool = False) -> int:
 async def _demo(stopper: Stopper, *, plain: bool) -> int:
     before = sockets()
     began = asyncio.get_running_loop().time()
-    screen = open_screen(lambda: stopper.stop(PIPE_CLOSED), plain=plain)
+    screen = open_screen(stopper.lost, plain=plain)
     with complaints() as complained:
         watch, finished = await play(screen)
         tasks_left, sockets_left = await _leftovers(before)
