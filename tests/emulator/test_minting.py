@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from voicepilot.emulator import Fault, RealtimeEmulator
+from voicepilot.errors import ConfigurationError
 
 pytestmark = pytest.mark.sockets
 
@@ -226,6 +228,44 @@ async def test_faults_and_record_are_there_for_other_languages(
     async with http.post(f"{control}/faults", json={"fault": "mint:nonsense"}) as response:
         assert response.status == 400
         assert "mint has no fault 'nonsense'" in (await response.json())["error"]["message"]
+
+
+async def test_a_body_beyond_the_limit_is_refused(emulator: RealtimeEmulator, http: aiohttp.ClientSession) -> None:
+    where = f"{emulator.base_url}/realtime/client_secrets"
+    async with http.post(where, data=io.BytesIO(bytes(3_000_000)), headers=AUTH) as response:
+        assert response.status == 413
+        assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+
+async def test_a_taken_port_is_named(emulator: RealtimeEmulator) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot listen on 127.0.0.1:{emulator.port}"):
+        await RealtimeEmulator(port=emulator.port).start()
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"session_life": 0}, "session_life"),
+        ({"time_scale": -1}, "time_scale"),
+        ({"port": 70_000}, "port"),
+        ({"certificate": "cert.pem"}, "certificate"),
+        ({"colour": "red"}, None),
+    ],
+)
+def test_options_that_cannot_be_are_named(options: dict[str, Any], field: str | None) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RealtimeEmulator(**options)
+    assert caught.value.field == field
+
+
+async def test_a_slow_mint_is_not_answered_early_by_a_stop(http: aiohttp.ClientSession, until: Until) -> None:
+    async with RealtimeEmulator() as emulator:
+        emulator.faults.slow_mints(60)
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(refused(http, emulator.base_url))
+            await until(emulator.record.mints)
+            await emulator.stop()
+    assert slow.result()
 
 
 async def test_slow_mints_are_late_and_good(emulator: RealtimeEmulator, http: aiohttp.ClientSession) -> None:

@@ -32,7 +32,11 @@ async def test_it_makes_its_own_certificate() -> None:
     async with RealtimeEmulator(tls=True) as emulator:
         assert emulator.base_url.startswith("https://")
         assert emulator.authority is not None
-        assert await hello(emulator, emulator.authority) == "session.created"
+        before = emulator.authority
+        assert await hello(emulator, before) == "session.created"
+        await emulator.stop()
+        await emulator.start()
+        assert await hello(emulator, before) == "session.created", "trust outlives a restart"
 
 
 async def test_it_takes_a_certificate(tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ class Conversation:
         """Make the buffer an item; gives the events of its transcription, which come when they come."""
         item_id, self._speech_item = self._speech_item, ""
         seconds = self._input_format.seconds(len(audio))
-        words = self._responses.hear(seconds)
+        words = self._responses.hear(seconds) if audio else ""
         entry = Entry(
             {
                 "id": item_id,

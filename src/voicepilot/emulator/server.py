@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import web
 
 from voicepilot.emulator.admission import Admitted, TurnedAway, admit
+from voicepilot.emulator.checks import WireError
 from voicepilot.emulator.effects import Send
 from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.http import Reply, Request, usual_headers
@@ -26,10 +27,11 @@ from voicepilot.emulator.plan import Faults
 from voicepilot.emulator.record import Opened, Record
 from voicepilot.emulator.routes import SOCKETS, answer
 from voicepilot.emulator.sockets import GOING_AWAY, Peer, Room, socket_response
-from voicepilot.emulator.tls import tls_of
+from voicepilot.emulator.tls import Tls, tls_of
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 BODY_LIMIT = 2 * 1024 * 1024
+TOO_LARGE = WireError("The request body is too large.", None)
 FAREWELL = 0.5  # seconds open sockets have to answer the close frame when the emulator stops
 
 
@@ -52,12 +54,13 @@ class RealtimeEmulator:
         )
         self._port = self.options.port
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+        self._tls: Tls | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
         self._numbers = itertools.count(1)
         self._rooms: dict[Peer, Room] = {}
         self._epoch = 0.0
-        self.authority: bytes | None = None  # PEM of the certificate authority made for `tls=True`
         self.faults.on_live = self._strike_soon
 
     # -- life -----------------------------------------------------------------------------------------------------
@@ -69,29 +72,28 @@ class RealtimeEmulator:
         self._loop = asyncio.get_running_loop()
         self._epoch = time.time() - self._loop.time()
         self._stopping = asyncio.Event()
-        tls = tls_of(self.options)
-        self.authority = tls.authority if tls else None
+        self._tls = self._tls or tls_of(self.options)
         app = web.Application(client_max_size=BODY_LIMIT)
         app.router.add_route("*", "/{path:.*}", self._serve)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=FAREWELL)
         await runner.setup()
         try:
-            site = web.TCPSite(
-                runner, self.options.host, self._port, ssl_context=tls.context if tls else None, reuse_address=True
-            )
+            context = self._tls.context if self._tls else None
+            site = web.TCPSite(runner, self.options.host, self._port, ssl_context=context, reuse_address=True)
             await site.start()
         except OSError as error:
             await runner.cleanup()
             where = f"{self.options.host}:{self._port}"
             raise ConfigurationError(f"cannot listen on {where}: {error.strerror or error}", field="port") from error
-        self._runner = runner
+        self._runner, self._site = runner, site
         self._port = runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close every socket and listen no more; may be called twice."""
         runner, self._runner = self._runner, None
-        if runner is None:
+        if runner is None or self._site is None:
             return
+        await self._site.stop()
         self._stopping.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL), asyncio.TaskGroup() as tasks:
@@ -134,6 +136,11 @@ class RealtimeEmulator:
         """The base URL for OpenAI's clients."""
         return f"{self.azure_endpoint}/v1"
 
+    @property
+    def authority(self) -> bytes | None:
+        """The certificate authority that clients must trust, in PEM, where it was made for `tls=True`."""
+        return self._tls.authority if self._tls else None
+
     def now(self) -> float:
         """Seconds since 1970 on the emulator's clock, which never jumps."""
         return self._epoch + (self._loop.time() if self._loop else 0.0)
@@ -142,12 +149,16 @@ class RealtimeEmulator:
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         path, upgrade = request.path, request.headers.get("Upgrade", "").lower()
+        try:
+            body = await request.read() if request.can_read_body else b""
+        except web.HTTPRequestEntityTooLarge:
+            return web.json_response({"error": TOO_LARGE.body}, status=413)
         asked = Request(
             method=request.method,
             path=path,
             query=dict(request.query),
             headers={name.lower(): value for name, value in request.headers.items()},
-            body=await request.read() if request.can_read_body else b"",
+            body=body,
         )
         if path in SOCKETS and upgrade == "websocket":
             return await self._admit(asked, request)
@@ -161,6 +172,9 @@ class RealtimeEmulator:
         if isinstance(admission, Reply):
             return await self._reply(admission, asked, request)
         await self._pause(admission.delay)
+        if self._stopping.is_set():
+            _cut(request)
+            return web.Response()
         socket = socket_response(asked.protocols)
         await socket.prepare(request)
         if isinstance(admission, TurnedAway):
@@ -208,7 +222,8 @@ class RealtimeEmulator:
         await self._pause(reply.delay)
         if reply.mishap == "hang":
             await self._hang(request)
-        if reply.mishap in {"hang", "reset"}:
+        # A server that goes down answers nobody, least of all early.
+        if self._stopping.is_set() or reply.mishap in {"hang", "reset"}:
             _cut(request)
             return web.Response()
         headers = {**usual_headers(asked.provider, self._backend.ids, self.now()), **reply.headers}

@@ -72,10 +72,6 @@ class Room:
         for peer in self._peers:
             peer.stir()
 
-    def end(self, close: Close) -> None:
-        """Close all sockets."""
-        self._hand([close])
-
     def _hand(self, effects: list[Effect]) -> None:
         self.over = self.over or any(isinstance(effect, Close) for effect in effects)
         for peer in list(self._peers):
@@ -133,9 +129,9 @@ class Peer:
     async def serve(self, *, greeted: bool) -> None:
         """Read and write until the socket is closed. A sideband is not `greeted` (realtime-wire.md C3)."""
         self._room.enter(self)
-        if greeted:
-            self._room.open()
         try:
+            if greeted:
+                self._room.open()
             async with asyncio.TaskGroup() as tasks:
                 writer = tasks.create_task(self._write())
                 await self._read()
@@ -239,7 +235,8 @@ class Peer:
         """Close the socket from outside, at the end of the emulator."""
         if self._frozen:
             self.cut()
-        else:
+            return
+        with suppress(ConnectionError):
             await self._shut(close)
 
     def _note(self, data: str | bytes) -> None:
