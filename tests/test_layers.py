@@ -19,8 +19,10 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": {"errors", "events", "lifecycle", "ports"},
     "credentials": {"errors", "events", "ports"},
     "config": {"errors", "events", "lifecycle", "ports"},
+    "recovery": {"errors", "events", "ports"},
     "emulator": {"errors"},
     "testing": {"errors", "events", "lifecycle", "ports", "runtime", "emulator"},
+    "telemetry": {"errors", "events", "ports"},
     "build": {"config", "credentials", "errors", "ports", "runtime"},
 }
 # The core's data, and the events and ports that carry it, know each other; here is exactly how far.

@@ -8,6 +8,8 @@
     │   ├── SessionLimitError         max_concurrent_sessions are live already
     │   ├── SessionStartError         no key could be had; `__cause__` says why
     │   └── SessionEndedError         the session was ended while somebody waited for it
+    ├── AttemptRefusedError           a recovery executor did not let an attempt through; it costs none
+    ├── OperationTimeoutError         an operation's time budget is used up and it has said nothing
     └── KeyServiceError               asking the provider for a key failed
         ├── MissingCredentialsError   nothing to authenticate with
         ├── AuthenticationError       401: the credential is refused
@@ -161,6 +163,29 @@ class SessionEndedError(SessionError):
 
     code = "SESSION_ENDED"
     remediation = "Start a new session when ready."
+
+
+class AttemptRefusedError(VoicePilotError):
+    """A recovery executor did not let an attempt through, for example because a breaker is open.
+
+    It costs the round no attempt; the next one is due after `retry_in` seconds.
+    """
+
+    code = "ATTEMPT_REFUSED"
+    remediation = "Nothing to do: the next attempt comes by itself."
+    retryable = True
+
+    def __init__(self, message: str, *, retry_in: float) -> None:
+        super().__init__(message)
+        self.retry_in = retry_in
+
+
+class OperationTimeoutError(VoicePilotError):
+    """An operation was cut off at the end of its time budget before it failed by itself. `code` is the operation's."""
+
+    code = "OPERATION_TIMEOUT"
+    remediation = "Usually passes by itself; check the network if it lasts."
+    retryable = True
 
 
 class KeyServiceError(VoicePilotError):

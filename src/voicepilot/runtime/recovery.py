@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from voicepilot.errors import VoicePilotError
+from voicepilot.errors import AttemptRefusedError
 from voicepilot.lifecycle.effects import MintKey
 from voicepilot.lifecycle.session import Session
 from voicepilot.ports import Host, OperationContext, RecoveryExecutor
@@ -16,21 +16,6 @@ T = TypeVar("T")
 
 DEGRADED_KEY = "voicepilot.session.degraded"
 """The host context key that is true while a session runs in degraded mode."""
-
-
-class AttemptRefusedError(VoicePilotError):
-    """A recovery executor did not let an attempt through, for example because a breaker is open.
-
-    It costs the round no attempt; the next one is due after `retry_in` seconds.
-    """
-
-    code = "ATTEMPT_REFUSED"
-    remediation = "Nothing to do: the next attempt comes by itself."
-    retryable = True
-
-    def __init__(self, message: str, *, retry_in: float) -> None:
-        super().__init__(message)
-        self.retry_in = retry_in
 
 
 class RecoveryLink:
