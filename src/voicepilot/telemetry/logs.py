@@ -1,0 +1,187 @@
+"""Structured logs: each event as a record of stdlib logging, and structlog to show all of ours without secrets.
+
+As a library voicepilot is quiet: its records go to the logger `voicepilot`, which has a NullHandler, and show only if
+the application has configured logging. `configure_logging()` is for applications that want it done for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+from typing import Any, Literal, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from voicepilot.errors import ConfigurationError
+from voicepilot.events import (
+    Event,
+    RenewalCompleted,
+    RenewalFailed,
+    RenewalStarted,
+    SessionEnded,
+    SessionErrorEvent,
+    StateChanged,
+)
+from voicepilot.telemetry.labels import shown_labels
+from voicepilot.telemetry.redact import Redactor
+
+ROOT = "voicepilot"
+logging.getLogger(ROOT).addHandler(logging.NullHandler())
+
+FIELDS = {
+    "kind": "the event's type, such as renewal-failed; shown as the record's `event` by configure_logging",
+    "session_id": "whose it is",
+    "labels": "the labels given at start, where there are any",
+    "phase": "the phase the session is in",
+    "previous": "state-changed: the phase before",
+    "reason": "state-changed, session-ended: why",
+    "trigger": "renewal-started: why the round began",
+    "attempts": "renewal-completed, renewal-failed: how many it took",
+    "seconds": "renewal-completed, renewal-failed, session-ended: how long it took, or the session lasted",
+    "code": "errors and renewal-failed: what failed",
+    "cause": "errors and renewal-failed: the code of the fault behind it",
+    "status": "errors and renewal-failed: the provider's HTTP status",
+    "request_id": "errors and renewal-failed: the provider's name for the request",
+    "retryable": "errors and renewal-failed: whether trying again can help",
+    "cleared": "session-ended: how many data were purged",
+    "left": "session-ended: how many data the purge left behind",
+}
+"""Every field of an event's record."""
+
+
+class EventLog:
+    """Logs each event: who, what and why as fields, never content. Errors are warnings, phase changes are debug."""
+
+    def __init__(self, logger: logging.Logger, redactor: Redactor) -> None:
+        self._logger = logger
+        self._redactor = redactor
+
+    def __call__(self, event: Event) -> None:
+        """Log this event."""
+        level = _level(event)
+        if not self._logger.isEnabledFor(level):
+            return
+        fields = self._redactor(None, "", _fields(event))
+        if event.session.wish.labels:
+            fields["labels"] = shown_labels(event.session.wish.labels, self._redactor)
+        said = [event.type, event.session_id, *(str(fields[name]) for name in ("phase", "cause") if fields.get(name))]
+        self._logger.log(level, " ".join(said), extra={name: held for name, held in fields.items() if held is not None})
+
+
+def _level(event: Event) -> int:
+    if isinstance(event, SessionErrorEvent | RenewalFailed):
+        return logging.WARNING
+    return logging.DEBUG if isinstance(event, StateChanged) else logging.INFO
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = {"kind": event.type, "session_id": event.session_id, "phase": event.session.phase.value}
+    match event:
+        case StateChanged():
+            fields |= {"previous": event.previous_state.value, "reason": event.reason}
+        case RenewalStarted():
+            fields |= {"trigger": event.trigger.value}
+        case RenewalCompleted() | RenewalFailed():
+            fields |= {"attempts": event.result.attempts, "seconds": event.result.latency_ms / 1000}
+        case SessionEnded():
+            fields |= {"reason": event.reason, "seconds": event.statistics.total_duration_ms / 1000}
+            fields |= {"cleared": event.receipt.cleared, "left": event.receipt.failed}
+    fault = event.error if isinstance(event, SessionErrorEvent) else None
+    fault = event.result.error if isinstance(event, RenewalFailed) else fault
+    if fault is not None:
+        fields |= {name: getattr(fault, name) for name in ("code", "cause", "status", "request_id", "retryable")}
+    return fields
+
+
+# --- for applications -------------------------------------------------------------------------------------------------
+
+
+class LoggingHandle:
+    """What configure_logging did; `dispose()` takes it back, and so does leaving a `with` block."""
+
+    def __init__(self, handler: logging.Handler, before: tuple[int, bool]) -> None:
+        self._handler = handler
+        self._before = before
+
+    def dispose(self) -> None:
+        """Show nothing more. Idempotent."""
+        logger = logging.getLogger(ROOT)
+        if self._handler in logger.handlers:
+            logger.removeHandler(self._handler)
+            logger.setLevel(self._before[0])
+            logger.propagate = self._before[1]
+
+    def __enter__(self) -> LoggingHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.dispose()
+
+
+_configured: LoggingHandle | None = None
+
+
+def configure_logging(
+    style: Literal["terminal", "json"] = "terminal",
+    *,
+    level: int | str = logging.INFO,
+    stream: TextIO | None = None,
+    secrets: Iterable[str] = (),
+) -> LoggingHandle:
+    """Show voicepilot's records on `stream` (standard error), for people or as a JSON object a line.
+
+    Secrets are hidden by their form and by the name of their field; `secrets` are values of yours to hide as well. It
+    concerns the logger `voicepilot` only, which then no longer passes its records on. Calling it again replaces what
+    it did before. Raises ConfigurationError for another style or level.
+    """
+    global _configured  # noqa: PLW0603 - logging is one for the process, and so is this
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(_formatter(style, handler.stream, Redactor(secrets)))
+    if _configured is not None:
+        _configured.dispose()
+    logger = logging.getLogger(ROOT)
+    before = (logger.level, logger.propagate)
+    try:
+        logger.setLevel(level.upper() if isinstance(level, str) else level)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"level: there is no {level!r}",
+            field="level",
+            remediation="Use debug, info, warning or error.",
+        ) from error
+    logger.addHandler(handler)
+    logger.propagate = False
+    _configured = LoggingHandle(handler, before)
+    return _configured
+
+
+def _formatter(style: str, stream: TextIO, redactor: Redactor) -> logging.Formatter:
+    if style not in {"terminal", "json"}:
+        raise ConfigurationError(f"style: there is no {style!r}", field="style", remediation="Use terminal or json.")
+    show: Processor = (
+        structlog.processors.JSONRenderer(default=str)
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    chain: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        structlog.processors.format_exc_info,  # text, so that it is redacted too
+        _named_by_kind,
+    ]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=chain,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redactor, show],
+    )
+
+
+def _named_by_kind(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
+    """An event's record is named by its type; the text is for handlers that show nothing else."""
+    if "kind" in event_dict:
+        event_dict["event"] = event_dict.pop("kind")
+    return event_dict
