@@ -50,16 +50,16 @@ def until() -> Until:
 class Talk:
     """A conversation without a socket: what it says, and the time it thinks it is."""
 
-    def __init__(self, answers: Answers | None = None, **terms: Any) -> None:
+    def __init__(
+        self, answers: Answers | None = None, *, protocol: type[Conversation] = Conversation, **terms: Any
+    ) -> None:
         numbers = itertools.count()
         ids = Ids(lambda length: str(next(numbers)).zfill(length)[-length:])
         self.now = 1_800_000_000.0
         self.faults = Faults()
         session = new_session("sess_test")
         answerer = (answers or FunctionAnswers()).begin()
-        self.conversation = Conversation(
-            session, answerer, terms=Terms(**terms), ids=ids, faults=self.faults, now=self.now
-        )
+        self.conversation = protocol(session, answerer, terms=Terms(**terms), ids=ids, faults=self.faults, now=self.now)
 
     def send(self, kind: str, **fields: Any) -> list[Json]:
         """Send an event, and let everything happen that is due at once."""

@@ -203,6 +203,8 @@ def test_an_early_function_output_is_acknowledged_after_the_response(new_talk: A
     late = kinds(talk.wait(5))
     assert late[-2:] == ["conversation.item.added", "conversation.item.done"]
     assert late.index("response.done") < len(late) - 2
+    talk.send("response.create")
+    assert "error" not in kinds(talk.wait(5)), "acknowledged once"
 
 
 def test_an_answer_function_that_raises_fails_the_response(new_talk: Any) -> None:
@@ -369,6 +371,16 @@ def test_a_long_silence_is_answered_too(talk: Any) -> None:
     assert "response.done" in kinds(events)
 
 
+def test_whoever_speaks_starts_the_silence_anew(talk: Any) -> None:
+    talk.update(audio={"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5_000}}})
+    talk.say("Hi")
+    talk.send("response.create")
+    talk.wait(3.0)
+    talk.send("response.create")
+    assert talk.wait(5.0) == []
+    assert "input_audio_buffer.timeout_triggered" in kinds(talk.wait(0.2))
+
+
 @pytest.mark.parametrize("name", ["audio/pcmu", "audio/pcma"])
 def test_telephone_audio_is_understood(talk: Any, name: str) -> None:
     talk.update(audio={"input": {"format": {"type": name}}, "output": {"format": {"type": name}}})
@@ -402,6 +414,20 @@ def test_items_stand_where_they_are_put(talk: Any) -> None:
 def message(text: str, role: str = "user") -> dict[str, Any]:
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+
+def test_a_conversation_holds_only_so_much(talk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicepilot.emulator.conversation.MOST_HELD", 1_000)
+    assert len(talk.say("x" * 500)) == 2
+    assert error_of(talk.say("x" * 500))["code"] == "conversation_too_large"
+
+
+def test_the_audio_buffer_holds_only_so_much(talk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicepilot.emulator.hearing.MOST", 48_000)
+    assert kinds(talk.hear(2.0, loud=True))[:2] == SPOKEN_TURN[:2]
+    talk.send("input_audio_buffer.clear")
+    talk.update(audio={"input": {"turn_detection": None}})
+    assert error_of(talk.hear(2.0, loud=True))["code"] == "input_audio_buffer_full"
 
 
 def test_items_can_be_deleted(talk: Any) -> None:
@@ -492,6 +518,8 @@ def test_the_voice_is_locked_once_it_was_heard(talk: Any) -> None:
     talk.send("response.create")
     assert error_of(talk.update(audio={"output": {"voice": "alloy"}}))["code"] == "cannot_update_voice"
     assert talk.update(audio={"output": {"voice": "verse"}})[0]["type"] == "session.updated"
+    other = talk.send("response.create", response={"audio": {"output": {"voice": "alloy"}}})
+    assert error_of(other)["code"] == "cannot_update_voice"
 
 
 def test_tools_come_back_normalised(talk: Any) -> None:

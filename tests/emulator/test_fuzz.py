@@ -21,6 +21,7 @@ from voicepilot.emulator.ids import Ids
 from voicepilot.emulator.keys import Keys
 from voicepilot.emulator.minting import mint
 from voicepilot.emulator.options import Backend
+from voicepilot.emulator.preview import PreviewConversation
 from voicepilot.emulator.routes import answer
 
 TIMES = int(os.environ.get("VOICEPILOT_FUZZ", "1"))
@@ -112,6 +113,17 @@ def test_a_conversation_survives_every_frame(new_talk: Any, sent: list[bytes]) -
             assert msgspec.json.decode(msgspec.json.encode(effect.event))["event_id"]
         talk.wait(0.5)
     assert talk.send("session.update", session={"type": "realtime"})[-1]["type"] == "session.updated"
+
+
+@given(st.lists(frames, min_size=20, max_size=40))
+@fuzzed(15)
+def test_the_preview_survives_every_frame(new_talk: Any, sent: list[bytes]) -> None:
+    talk = new_talk(protocol=PreviewConversation)
+    for frame in sent:
+        for effect in talk.raw(frame):
+            assert isinstance(effect, Send)
+            assert msgspec.json.encode(effect.event)
+        talk.wait(0.5)
 
 
 @given(st.lists(st.lists(events, max_size=6), max_size=4))

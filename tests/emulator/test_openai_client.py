@@ -9,8 +9,9 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.beta.realtime import ResponseDoneEvent
 
 from voicepilot.emulator import Call, RealtimeEmulator, Script, Turn, running_emulator
 from voicepilot.emulator.audio import FORMATS, silence, tone
@@ -221,6 +222,48 @@ async def test_azure_is_a_base_url_away(emulator: RealtimeEmulator) -> None:
         await connection.response.create()
         assert (await until_done(connection))[-1].response.status == "completed"
     assert emulator.record.connections()[0].opened.provider == "azure"
+
+
+async def test_azures_preview_is_spoken_to_its_own_client(emulator: RealtimeEmulator) -> None:
+    async with (
+        AsyncAzureOpenAI(
+            api_key="0123456789abcdef",
+            api_version="2025-04-01-preview",
+            azure_endpoint=emulator.azure_endpoint,
+            websocket_base_url=f"{emulator.azure_endpoint.replace('http', 'ws')}/openai",
+        ) as client,
+        client.beta.realtime.connect(model="my-deployment") as connection,
+    ):
+        created: Any = await connection.recv()
+        assert (created.session.model, created.session.modalities) == ("my-deployment", ["audio", "text"])
+        await connection.session.update(session={"modalities": ["text"], "instructions": "Be brief"})
+        updated: Any = await connection.recv()
+        assert (updated.session.modalities, updated.session.instructions) == (["text"], "Be brief")
+        await connection.conversation.item.create(
+            item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello"}]}
+        )
+        await connection.response.create()
+        kinds: list[str] = []
+        async for event in connection:
+            kinds.append(event.type)
+            if event.type == "response.done":
+                break
+        assert isinstance(event, ResponseDoneEvent)
+    assert kinds == [
+        "conversation.item.created",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.created",
+        "response.content_part.added",
+        "response.text.delta",
+        "response.text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    (item,) = event.response.output or []
+    (part,) = item.content or []
+    assert (part.type, part.text) == ("text", "Hello")
 
 
 async def test_a_call_is_made_and_hung_up(emulator: RealtimeEmulator) -> None:

@@ -21,6 +21,7 @@ from voicepilot.emulator.http import (
 )
 from voicepilot.emulator.keys import Key
 from voicepilot.emulator.minting import good_credential
+from voicepilot.emulator.opening import opened
 from voicepilot.emulator.options import Backend
 from voicepilot.emulator.record import Refused
 from voicepilot.emulator.session import new_session
@@ -77,8 +78,9 @@ def _admission(backend: Backend, request: Request, now: float) -> Admission:
 def _with_credential(backend: Backend, request: Request, now: float, delay: float) -> Admission:
     credential = request.credential or ""
     key = backend.keys.find(credential, now, single_use=backend.faults.single_use_keys)
-    api_version = request.provider == "azure" and "api-version" in request.query
-    if api_version or not (key or good_credential(backend, credential)):
+    # With an api-version the GA route answers 401, which is how Azure tells people to leave it out.
+    mixed = request.provider == "azure" and "api-version" in request.query and not request.preview
+    if mixed or not (key or good_credential(backend, credential)):
         return _unauthorized(backend, request)
     if call_id := request.query.get("call_id"):
         call = find_call(backend, call_id, now)
@@ -91,17 +93,7 @@ def _with_credential(backend: Backend, request: Request, now: float, delay: floa
         return json_reply(404, standard_error(404, request.provider))
     if key:
         backend.keys.use(key)
-    conversation = Conversation(
-        session,
-        backend.options.answering.begin(),
-        terms=backend.options.terms(azure=request.provider == "azure"),
-        ids=backend.ids,
-        faults=backend.faults,
-        now=now,
-    )
-    for fault in backend.faults.take_each("session"):
-        conversation.strike(fault, now + fault.after / backend.options.time_scale)
-    return Admitted(conversation=conversation, delay=delay)
+    return Admitted(conversation=opened(backend, request, session, now), delay=delay)
 
 
 def _beta(request: Request) -> bool:
@@ -126,9 +118,9 @@ def _session(backend: Backend, request: Request, key: Key | None, now: float) ->
     session_id = backend.ids.make("sess_", now)
     if key:
         return {**key.session, "id": session_id}
-    model = request.query.get("model")
+    model = request.query.get("deployment") if request.preview else request.query.get("model")
     if not model and request.query.get("intent") != "transcription":
-        raise missing("model")
+        raise missing("deployment" if request.preview else "model")
     session = new_session(session_id, model or "gpt-realtime")
     if request.query.get("intent") == "transcription":
         session["type"] = "transcription"

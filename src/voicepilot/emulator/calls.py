@@ -14,6 +14,7 @@ from voicepilot.emulator.checks import Json, WireError
 from voicepilot.emulator.conversation import Conversation
 from voicepilot.emulator.http import Reply, Request, error_reply, faulty_reply, json_reply, standard_error
 from voicepilot.emulator.minting import good_credential, json_body
+from voicepilot.emulator.opening import opened
 from voicepilot.emulator.options import Backend
 from voicepilot.emulator.record import CallMade, Refused
 from voicepilot.emulator.session import merged, new_session
@@ -72,26 +73,12 @@ def _created(backend: Backend, request: Request, now: float) -> Reply:
         return error_reply(error)
     if key:
         backend.keys.use(key)
-    _remember(backend, call_id, _conversation(backend, request, session, now), now)
+    _remember(backend, call_id, opened(backend, request, session, now, call=True), now)
     tag = backend.record.tag(credential)
     backend.record.add(CallMade(at=now, call=call_id, action="created", credential=tag, session=session_id))
     # The location never has Azure's prefix (realtime-wire.md C1).
     headers = {"Location": f"/v1/realtime/calls/{call_id}"}
     return Reply(status=201, body=answer.encode(), headers=headers, content_type="text/plain; charset=utf-8")
-
-
-def _conversation(backend: Backend, request: Request, session: Json, now: float) -> Conversation:
-    conversation = Conversation(
-        session,
-        backend.options.answering.begin(),
-        terms=backend.options.terms(azure=request.provider == "azure", call=True),
-        ids=backend.ids,
-        faults=backend.faults,
-        now=now,
-    )
-    for fault in backend.faults.take_each("session"):
-        conversation.strike(fault, now + fault.after / backend.options.time_scale)
-    return conversation
 
 
 def _ids(backend: Backend, request: Request, now: float) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.ids import Ids
 
 KEY_PROTOCOL = "openai-insecure-api-key."
+PREVIEW_PATHS = ("/openai/realtime", "/openai/realtimeapi/sessions")
 BETA_PROTOCOL = "openai-beta.realtime-v1"
 
 _AZURE_401 = (
@@ -44,6 +45,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     def provider(self) -> str:
         """`azure` under its own prefix, else `openai`."""
         return "azure" if self.path.startswith("/openai/") else "openai"
+
+    @property
+    def preview(self) -> bool:
+        """Whether it is for Azure's preview."""
+        return self.path in PREVIEW_PATHS and "api-version" in self.query
 
     @property
     def protocols(self) -> list[str]:

@@ -12,6 +12,7 @@ from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.http import Reply, Request, error_reply, faulty_reply, json_reply, standard_error
 from voicepilot.emulator.keys import Key
 from voicepilot.emulator.options import Backend
+from voicepilot.emulator.preview import flat_session, nested
 from voicepilot.emulator.record import Mint
 from voicepilot.emulator.session import merged, new_session
 
@@ -101,37 +102,13 @@ def _session(backend: Backend, body: Json, now: float) -> Json:
 
 
 def _preview_session(backend: Backend, body: Json, now: float) -> Json:
-    """The flat fields of the preview, of which we read only what the GA session also has."""
-    changes: Json = {"type": "realtime"}
-    changes |= {name: body[name] for name in ("model", "instructions", "tools", "tool_choice") if name in body}
-    if "voice" in body:
-        changes["audio"] = {"output": {"voice": body["voice"]}}
+    changes = {"type": "realtime", **nested(body)}
     return merged(new_session(backend.ids.make("sess_", now)), changes, minting=True)
 
 
 def preview_answer(key: Key) -> Json:
     """The preview's session: flat, with the key inside (realtime-wire.md A3)."""
-    session, audio = key.session, key.session["audio"]
-    return {
-        "id": session["id"],
-        "object": "realtime.session",
-        "model": session["model"],
-        "modalities": ["audio", "text"],
-        "instructions": session["instructions"],
-        "voice": audio["output"]["voice"],
-        "input_audio_format": "pcm16",
-        "output_audio_format": "pcm16",
-        "input_audio_transcription": None,
-        "turn_detection": {
-            name: audio["input"]["turn_detection"][name]
-            for name in ("type", "threshold", "prefix_padding_ms", "silence_duration_ms", "create_response")
-        },
-        "tools": session["tools"],
-        "tool_choice": session["tool_choice"],
-        "temperature": 0.8,
-        "max_response_output_tokens": "inf",
-        "client_secret": {"value": key.value, "expires_at": key.expires_at},
-    }
+    return {**flat_session(key.session), "client_secret": {"value": key.value, "expires_at": key.expires_at}}
 
 
 def _entry(

@@ -40,7 +40,7 @@ def answer(backend: Backend, request: Request, now: float) -> Reply:
             return control_call(backend, request, now)
         case "OPTIONS", _:
             return Reply(status=204, headers=PREFLIGHT)
-        case "POST", path if path == PREVIEW_MINT and "api-version" in request.query:
+        case "POST", path if path == PREVIEW_MINT and request.preview:
             return mint(backend, request, now, preview=True)
         case _:
             return unknown(request)

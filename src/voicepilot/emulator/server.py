@@ -160,7 +160,7 @@ class RealtimeEmulator:
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
         )
-        if path in SOCKETS and upgrade == "websocket":
+        if (path in SOCKETS or asked.preview) and upgrade == "websocket":
             return await self._admit(asked, request)
         reply = answer(self._backend, asked, self.now())
         if path.endswith("/hangup"):
