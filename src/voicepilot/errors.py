@@ -175,8 +175,8 @@ class AttemptRefusedError(VoicePilotError):
     remediation = "Nothing to do: the next attempt comes by itself."
     retryable = True
 
-    def __init__(self, message: str, *, retry_in: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_in: float, remediation: str | None = None) -> None:
+        super().__init__(message, remediation=remediation)
         self.retry_in = retry_in
 
 

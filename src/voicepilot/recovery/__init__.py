@@ -1,0 +1,42 @@
+"""Recovery: a breaker for each endpoint, policies that say when to try again, and plans for when that is no use."""
+
+from voicepilot.recovery.breaker import Breaker, BreakerOptions, Circuit
+from voicepilot.recovery.executor import RecoveryExecutor
+from voicepilot.recovery.news import (
+    AttemptFailed,
+    AttemptRefused,
+    CircuitMoved,
+    ErrorReported,
+    OperationOver,
+    Recovery,
+    Result,
+    RetryScheduled,
+    Subscription,
+)
+from voicepilot.recovery.plan import Fallback, RecoveryPlan, RecoveryStep
+from voicepilot.recovery.policy import ENVELOPES, Backoff, Jitter, RetryPolicy
+from voicepilot.recovery.registrar import RecoveryRegistrar
+
+__all__ = [
+    "ENVELOPES",
+    "AttemptFailed",
+    "AttemptRefused",
+    "Backoff",
+    "Breaker",
+    "BreakerOptions",
+    "Circuit",
+    "CircuitMoved",
+    "ErrorReported",
+    "Fallback",
+    "Jitter",
+    "OperationOver",
+    "Recovery",
+    "RecoveryExecutor",
+    "RecoveryPlan",
+    "RecoveryRegistrar",
+    "RecoveryStep",
+    "Result",
+    "RetryPolicy",
+    "RetryScheduled",
+    "Subscription",
+]

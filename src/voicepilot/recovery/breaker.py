@@ -1,0 +1,335 @@
+"""A circuit breaker, pure: a table of what happens in which circuit, and `step()` to take it there.
+
+    step(breaker, given, now) -> (breaker, verdict)
+
+`given` is `Asked` (may I?) or what came of an attempt that was let through. The verdict on `Asked` is a `Permit`, which
+comes back with the result, or a `Refusal`. Nothing here waits or reads a clock; `now` is seconds on one clock that
+does not go back. One breaker stands for one endpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from voicepilot.recovery.bounds import Bounds, check
+
+SLICES = 10
+"""Parts that the sampling window moves in, so that a busy endpoint costs no memory."""
+
+PROBE_WAIT = 1.0
+"""Seconds after which to ask again while others probe."""
+
+
+class Circuit(StrEnum):
+    """Whether attempts are let through."""
+
+    CLOSED = "closed"  # all
+    OPEN = "open"  # none
+    HALF_OPEN = "half-open"  # exactly `probes`, whose results decide
+
+
+BOUNDS = {
+    "failure_ratio": Bounds(0.01, 1, "of all attempts"),
+    "minimum_throughput": Bounds(2, 1_000_000, "attempts", whole=True),
+    "sampling": Bounds(0.5, 86_400, "seconds"),
+    "failures_in_a_row": Bounds(1, 1_000_000, "attempts", whole=True, optional=True),
+    "slow_after": Bounds(0.01, 600, "seconds", optional=True),
+    "first_break": Bounds(0.5, 86_400, "seconds"),
+    "growth": Bounds(1, 10, "times"),
+    "probes": Bounds(1, 100, "attempts", whole=True),
+}
+
+
+class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """When a breaker opens and for how long. Raises `ConfigurationError` naming the field that cannot be used."""
+
+    failure_ratio: float = 0.5
+    """Open when this share of the attempts in the window failed, given `minimum_throughput`."""
+
+    minimum_throughput: int = 10
+    """Attempts that the window must hold before the ratio means anything."""
+
+    sampling: float = 30.0
+    """Seconds that the window is long."""
+
+    failures_in_a_row: int | None = 5
+    """Open after so many failures without a success between them, whatever the window holds. None: never."""
+
+    slow_after: float | None = 5.0
+    """Seconds after which an attempt counts as failed, however it ends. None: slow is fine."""
+
+    first_break: float = 5.0
+    """Seconds that the circuit stays open at first; every failed probe multiplies them by `growth`."""
+
+    growth: float = 2.0
+    """How much longer each further break is. The cool-down of the operation's policy is the longest."""
+
+    probes: int = 1
+    """Attempts let through when half-open. All must succeed to close the circuit; one failure opens it again."""
+
+    def __post_init__(self) -> None:
+        check(self, BOUNDS)
+
+
+class Permit(msgspec.Struct, frozen=True):
+    """An attempt was let through; bring this back with its result."""
+
+    era: int  # which stretch between two moves of the circuit it belongs to; a result of another era is late
+    at: float
+    cool_down: float
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An attempt was not let through."""
+
+    retry_in: float  # seconds
+    cause: str | None  # the code of the fault that opened the circuit
+
+
+Verdict = Permit | Refusal | None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """Somebody wants to make an attempt."""
+
+    cool_down: float = math.inf  # seconds; the longest break this operation's policy wants
+
+
+class Worked(msgspec.Struct, frozen=True):
+    """The endpoint did its part."""
+
+    permit: Permit
+
+
+class Broke(msgspec.Struct, frozen=True):
+    """The endpoint failed."""
+
+    permit: Permit
+    code: str | None = None
+
+
+class Left(msgspec.Struct, frozen=True):
+    """The attempt was abandoned, or failed in a way that says nothing about the endpoint."""
+
+    permit: Permit
+
+
+Given = Asked | Worked | Broke | Left
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """What happened in one part of the window."""
+
+    began_at: float
+    good: int = 0
+    bad: int = 0
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about one endpoint. Frozen, so whoever reads it holds a copy."""
+
+    options: BreakerOptions = BreakerOptions()
+    circuit: Circuit = Circuit.CLOSED
+    era: int = 0
+    slices: tuple[Slice, ...] = ()
+    in_a_row: int = 0  # failures since the last success
+    breaks: int = 0  # since the circuit was last closed
+    open_until: float = 0.0
+    probing: tuple[Permit, ...] = ()
+    passed: int = 0  # probes that succeeded
+    cause: str | None = None
+
+
+Outcome = tuple[Breaker, Verdict]
+
+
+# --- guards -------------------------------------------------------------------------------------------------------
+
+
+def in_time(breaker: Breaker, given: Worked | Broke | Left, _: float) -> bool:
+    """It belongs to this era, and is not the late result of an earlier one."""
+    return given.permit.era == breaker.era
+
+
+def too_many(breaker: Breaker, given: Broke, now: float) -> bool:
+    """With this failure, too much has failed."""
+    if not in_time(breaker, given, now):
+        return False
+    options, (good, bad) = breaker.options, totals(_counted(breaker, now, bad=1))
+    if options.failures_in_a_row is not None and breaker.in_a_row + 1 >= options.failures_in_a_row:
+        return True
+    return good + bad >= options.minimum_throughput and bad / (good + bad) >= options.failure_ratio
+
+
+def still_broken(breaker: Breaker, _: Asked, now: float) -> bool:
+    """The break is not over."""
+    return now < breaker.open_until
+
+
+def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
+    """A probe is slower than is allowed, so it has failed, even if it never ends."""
+    slow = breaker.options.slow_after
+    return slow is not None and any(now - permit.at >= slow for permit in breaker.probing)
+
+
+def has_room(breaker: Breaker, _: Asked, __: float) -> bool:
+    """Fewer probes than allowed have been made."""
+    return len(breaker.probing) + breaker.passed < breaker.options.probes
+
+
+def last_probe(breaker: Breaker, given: Worked, now: float) -> bool:
+    """Every other probe has succeeded."""
+    return in_time(breaker, given, now) and breaker.passed + 1 >= breaker.options.probes
+
+
+# --- actions ------------------------------------------------------------------------------------------------------
+
+
+def admit(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Let it through."""
+    return breaker, Permit(breaker.era, now, given.cool_down)
+
+
+def count_good(breaker: Breaker, _: Worked, now: float) -> Outcome:
+    """Note the success."""
+    return replace(breaker, slices=_counted(breaker, now, good=1), in_a_row=0), None
+
+
+def count_bad(breaker: Breaker, _: Broke, now: float) -> Outcome:
+    """Note the failure."""
+    return replace(breaker, slices=_counted(breaker, now, bad=1), in_a_row=breaker.in_a_row + 1), None
+
+
+def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
+    """Let nothing through until the break is over."""
+    return _broken(breaker, given.permit.cool_down, given.code, now), None
+
+
+def refuse(breaker: Breaker, _: Asked, now: float) -> Outcome:
+    """Say when the break is over."""
+    return breaker, Refusal(breaker.open_until - now, breaker.cause)
+
+
+def probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Let it through as a probe."""
+    permit = Permit(breaker.era, now, given.cool_down)
+    return replace(breaker, probing=(*breaker.probing, permit)), permit
+
+
+def ask_later(breaker: Breaker, _: Asked, __: float) -> Outcome:
+    """Wait for what the probes find."""
+    return breaker, Refusal(PROBE_WAIT, breaker.cause)
+
+
+def give_up_probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Count the hanging probe as failed, and refuse."""
+    return refuse(_broken(breaker, breaker.probing[0].cool_down, breaker.cause, now), given, now)
+
+
+def pass_probe(breaker: Breaker, given: Worked, _: float) -> Outcome:
+    """One probe fewer to wait for."""
+    return replace(_without(breaker, given.permit), passed=breaker.passed + 1), None
+
+
+def free_probe(breaker: Breaker, given: Left, _: float) -> Outcome:
+    """It told nothing, so another may probe in its place."""
+    return _without(breaker, given.permit), None
+
+
+def close(breaker: Breaker, _: Worked, __: float) -> Outcome:
+    """Forget the failures."""
+    return Breaker(options=breaker.options, circuit=breaker.circuit, era=breaker.era), None
+
+
+class Rule(NamedTuple):
+    """In this circuit, when this happens, and if the guard agrees: do, and be in that circuit."""
+
+    circuit: Circuit
+    on: type[Given]
+    do: Callable[[Breaker, Any, float], Outcome]
+    to: Circuit | None = None
+    when: Callable[[Breaker, Any, float], bool] | None = None
+
+
+CLOSED, OPEN, HALF_OPEN = Circuit
+
+# fmt: off
+RULES: tuple[Rule, ...] = (
+    Rule(CLOSED,    Asked,  admit),
+    Rule(CLOSED,    Worked, count_good,    None,      in_time),
+    Rule(CLOSED,    Broke,  trip,          OPEN,      too_many),
+    Rule(CLOSED,    Broke,  count_bad,     None,      in_time),
+
+    Rule(OPEN,      Asked,  refuse,        None,      still_broken),
+    Rule(OPEN,      Asked,  probe,         HALF_OPEN),
+
+    Rule(HALF_OPEN, Asked,  give_up_probe, OPEN,      probe_hangs),
+    Rule(HALF_OPEN, Asked,  probe,         None,      has_room),
+    Rule(HALF_OPEN, Asked,  ask_later),
+    Rule(HALF_OPEN, Worked, close,         CLOSED,    last_probe),
+    Rule(HALF_OPEN, Worked, pass_probe,    None,      in_time),
+    Rule(HALF_OPEN, Broke,  trip,          OPEN,      in_time),
+    Rule(HALF_OPEN, Left,   free_probe,    None,      in_time),
+)
+"""The first row that fits wins. A result that fits none is late, or says nothing, and changes nothing."""
+# fmt: on
+
+
+def step(breaker: Breaker, given: Given, now: float) -> Outcome:
+    """What becomes of the breaker when `given` happens at `now`, and the answer if somebody asked."""
+    given = judged(breaker, given, now)
+    for rule in RULES:
+        if rule.circuit is not breaker.circuit or rule.on is not type(given):
+            continue
+        if rule.when is None or rule.when(breaker, given, now):
+            if rule.to is not None:  # the one place where the circuit is written
+                breaker = replace(breaker, circuit=rule.to, era=breaker.era + 1)
+            return rule.do(breaker, given, now)
+    return breaker, None
+
+
+def judged(breaker: Breaker, given: Given, now: float) -> Given:
+    """`given`, seen with the eyes of somebody who waits: what was too slow has failed, also if it was abandoned."""
+    slow = breaker.options.slow_after
+    if isinstance(given, Worked | Left) and slow is not None and now - given.permit.at >= slow:
+        return Broke(given.permit, "SLOW")
+    return given
+
+
+def totals(slices: tuple[Slice, ...]) -> tuple[int, int]:
+    """Successes and failures in the window."""
+    return sum(part.good for part in slices), sum(part.bad for part in slices)
+
+
+def _counted(breaker: Breaker, now: float, *, good: int = 0, bad: int = 0) -> tuple[Slice, ...]:
+    window, slices = breaker.options.sampling, breaker.slices
+    if not slices or now - slices[-1].began_at >= window / SLICES:
+        slices = (*slices, Slice(now))
+    last = slices[-1]
+    slices = (*slices[:-1], Slice(last.began_at, last.good + good, last.bad + bad))
+    return tuple(part for part in slices if now - part.began_at < window)
+
+
+def _broken(breaker: Breaker, cool_down: float, cause: str | None, now: float) -> Breaker:
+    options, breaks = breaker.options, breaker.breaks + 1
+    grown = options.first_break * options.growth ** min(breaks - 1, 64)
+    return Breaker(
+        options=options,
+        circuit=breaker.circuit,
+        era=breaker.era,
+        breaks=breaks,
+        open_until=now + min(grown, max(cool_down, options.first_break)),
+        cause=cause,
+    )
+
+
+def _without(breaker: Breaker, permit: Permit) -> Breaker:
+    left = list(breaker.probing)
+    left.remove(permit)
+    return replace(breaker, probing=tuple(left))
