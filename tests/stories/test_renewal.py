@@ -327,6 +327,7 @@ async def test_a_recovered_session_is_active_and_well() -> None:
         info = world.manager.get_session_info(session_id)
         assert info is not None
         assert (info.state, info.degraded, info.last_error) == (Phase.ACTIVE, False, None)
+        assert world.keys_held() == 1
 
 
 @pytest.mark.seed("EVT-authentication-error", "QUA-001", "Renewal-12", "End-6")

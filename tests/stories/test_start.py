@@ -163,6 +163,17 @@ async def test_no_retry_goes_beyond_the_time_a_start_may_take() -> None:
 
 
 @pytest.mark.seed("Start-4", "Start-5")
+async def test_a_retry_that_would_come_too_late_is_not_waited_for() -> None:
+    async with a_world() as world:
+        world.keys.fail(RateLimitError("slow down", retry_after=60))
+        began = world.clock.now()
+        with pytest.raises(SessionStartError, match="slow down") as failed:
+            await world.manager.start_session()
+        assert seconds_since(world, began) == 0
+        assert (failed.value.retryable, failed.value.fault.retry_after) == (True, 60)
+
+
+@pytest.mark.seed("Start-4", "Start-5")
 async def test_a_provider_that_never_answers_fails_the_start_in_time() -> None:
     async with a_world(start_timeout_seconds=5) as world:
         world.keys.hang(count=10)

@@ -217,6 +217,24 @@ async def test_a_paused_session_is_renewed_by_its_keys_expiry_and_stays_paused()
         assert phase(world, session_id) is Phase.PAUSED
 
 
+@pytest.mark.seed("Time-6", "Time-7", "IMP-002")
+async def test_a_session_held_by_two_runs_on_when_both_let_go() -> None:
+    async with a_world() as world:
+        session_id = await started(world)
+        timers = world.manager._timers
+        await asyncio.sleep(20)
+        timers.pause(session_id)
+        await asyncio.sleep(50)
+        await world.manager.pause_session(session_id)
+        timers.resume(session_id)
+        await asyncio.sleep(50)
+        status = world.manager.get_session_diagnostics(session_id).timers
+        assert (status.inactivity.remaining, status.heartbeat.is_paused) == (280, True)
+        await world.manager.resume_session(session_id)
+        await asyncio.sleep(10)
+        assert beats(world, session_id) == 1
+
+
 @pytest.mark.seed("Time-6")
 async def test_a_session_that_is_not_running_cannot_be_paused() -> None:
     async with a_world() as world:
@@ -387,7 +405,9 @@ async def test_a_longer_start_time_helps_a_start_under_way() -> None:
         start = asyncio.ensure_future(world.manager.start_session())
         await asyncio.sleep(1)
         (starting,) = world.manager.get_all_sessions()
-        await changed(world, starting.session_id, start_timeout_seconds=20)
+        await changed(world, starting.session_id, start_timeout_seconds=20, heartbeat_interval_seconds=5)
+        timers = world.manager.get_session_diagnostics(starting.session_id).timers
+        assert not (timers.inactivity.is_active or timers.heartbeat.is_active)
         assert (await start).state is Phase.ACTIVE
 
 
