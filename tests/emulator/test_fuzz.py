@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voicepilot.emulator import Faults, Options, Record
+from voicepilot.emulator import Call, Faults, Options, Record, Say
+from voicepilot.emulator.answers import FunctionAnswers
 from voicepilot.emulator.client_events import CLIENT_EVENTS
 from voicepilot.emulator.effects import Send
 from voicepilot.emulator.http import Request
@@ -129,16 +130,19 @@ def test_the_preview_survives_every_frame(new_talk: Any, sent: list[bytes]) -> N
 @given(st.lists(st.lists(events, max_size=6), max_size=4))
 @fuzzed(40)
 def test_what_begins_also_ends(new_talk: Any, rounds: list[list[dict[str, Any]]]) -> None:
-    talk = new_talk(pace=1.0)
+    talk = new_talk(FunctionAnswers(lambda turn: (Say("a few words " * 20), Call("f", {"text": turn.text}))))
     seen: list[str] = []
     for sent in rounds:
         for event in sent:
-            seen += [effect.event["type"] for effect in talk.raw(msgspec.json.encode(event))]
-        seen += [event["type"] for event in talk.wait(1_000.0)]
+            # One slice of what is due, so that the next event may come in the middle of an answer.
+            effects = talk.conversation.receive(msgspec.json.encode(event), talk.now) + talk.conversation.wake(talk.now)
+            seen += [effect.event["type"] for effect in effects]
+        seen += [event["type"] for event in talk.wait(1.0)]
     for began, ended in (
         ("response.created", "response.done"),
         ("response.output_item.added", "response.output_item.done"),
         ("response.content_part.added", "response.content_part.done"),
+        ("response.output_audio.done", "response.output_audio_transcript.done"),
         ("conversation.item.added", "conversation.item.done"),
     ):
         assert seen.count(began) == seen.count(ended)

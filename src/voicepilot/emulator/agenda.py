@@ -31,7 +31,10 @@ class Agenda:
         self._heap.clear()
 
     def run(self, now: float, budget: int) -> Iterator[Effect]:
-        """The effects due by `now`, at most `budget` of them; what is left stays due."""
+        """The effects due by `now`; after `budget` of them the next pause is the end, and what is left stays due.
+
+        A play is only ever left at a pause, if need be one of 0 seconds, so what must stay together does.
+        """
         while self._heap and self._heap[0][0] <= now and budget > 0:
             at, order, play = heapq.heappop(self._heap)
             for step in play:
@@ -40,6 +43,3 @@ class Agenda:
                     break
                 yield step
                 budget -= 1
-                if budget <= 0:
-                    heapq.heappush(self._heap, (at, order, play))
-                    break

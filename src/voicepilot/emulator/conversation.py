@@ -27,7 +27,7 @@ from voicepilot.emulator.session import merged
 from voicepilot.emulator.stage import FaultSource, Stage, Terms
 from voicepilot.emulator.usage import audio_in_tokens, text_tokens
 
-BUDGET = 64  # effects given at once, so that a long answer can be interrupted and never fills memory
+BUDGET = 64  # effects given at once, or a few more, so that a long answer can be interrupted and fills no memory
 MOST_HELD = 64 * 1024 * 1024  # bytes of items one conversation holds
 OVERSIZED = 8 * 1024 * 1024  # characters in the frame of an `oversized` fault
 

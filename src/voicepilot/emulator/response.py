@@ -127,6 +127,7 @@ class Run:
         if not self._manner.audio:
             part["text"] += word
             yield self._delta("response.output_text.delta", word)
+            yield 0.0
             return
         part["transcript"] += word
         yield self._delta("response.output_audio_transcript.delta", word)
@@ -140,8 +141,7 @@ class Run:
         if len(entry.audio) < KEPT_AUDIO:
             entry.audio += chunk
         yield self._event("response.output_audio.delta", **self._place, delta=base64.b64encode(chunk).decode())
-        if self._manner.pace:
-            yield seconds * self._manner.pace
+        yield seconds * self._manner.pace
 
     def _call(self, call: Call) -> Iterator[Step]:
         item = {
@@ -161,6 +161,7 @@ class Run:
             yield self._event(
                 "response.function_call_arguments.delta", **place, delta=piece, obfuscation=self._pad(piece)
             )
+            yield 0.0
         self._out_text += text_tokens(call.json)
         yield self._event(
             "response.function_call_arguments.done", **place, name=call.name, arguments=entry.item["arguments"]
