@@ -66,6 +66,7 @@ class Telemetry:
         if key_service is not None:
             self._cancels += [key_service.watch(traces.mint), key_service.watch(metrics.mint)]
         self._cancels += [traces.close, metrics.close]
+        self._traces, self._metrics = traces, metrics
 
     def dispose(self) -> None:
         """Stop observing. Spans that are open end; live sessions are no longer counted. Idempotent."""

@@ -71,9 +71,13 @@ class EventLog:
 
 
 def _level(event: Event) -> int:
-    if isinstance(event, SessionErrorEvent | RenewalFailed):
+    if isinstance(event, SessionErrorEvent):  # a round that failed is told by one too
         return logging.WARNING
     return logging.DEBUG if isinstance(event, StateChanged) else logging.INFO
+
+
+def _seconds(milliseconds: float) -> float:
+    return round(milliseconds / 1000, 3)
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -84,9 +88,9 @@ def _fields(event: Event) -> dict[str, Any]:
         case RenewalStarted():
             fields |= {"trigger": event.trigger.value}
         case RenewalCompleted() | RenewalFailed():
-            fields |= {"attempts": event.result.attempts, "seconds": event.result.latency_ms / 1000}
+            fields |= {"attempts": event.result.attempts, "seconds": _seconds(event.result.latency_ms)}
         case SessionEnded():
-            fields |= {"reason": event.reason, "seconds": event.statistics.total_duration_ms / 1000}
+            fields |= {"reason": event.reason, "seconds": _seconds(event.statistics.total_duration_ms)}
             fields |= {"cleared": event.receipt.cleared, "left": event.receipt.failed}
     fault = event.error if isinstance(event, SessionErrorEvent) else None
     fault = event.result.error if isinstance(event, RenewalFailed) else fault

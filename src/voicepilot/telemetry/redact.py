@@ -21,8 +21,8 @@ _FORMS = re.compile(
     | (?<![A-Za-z0-9]) eyJ [\w-]{8,} (?: \.[\w-]* )*                          # JSON web tokens
     | [A-Za-z0-9+/_-]{80,} =*                                                 # keys of Azure; also encoded audio
     | (?<= bearer\ ) \s* [^\s"',;]+ | (?<= basic\ ) \s* [A-Za-z0-9+/_=-]{8,}  # Authorization: Bearer …
-    | (?P<name> (?: api[-_ ]?key | client[-_ ]?secret | password | authorization
-                  | (?: access | refresh | id )[-_ ]token )
+    | (?P<name> (?: api[-_]?key | client[-_]?secret | password | authorization
+                  | (?: access | refresh | id )[-_]token )
         ["']? \s* [:=] \s* ["']? (?: (?: bearer | basic ) \s+ )? )
       (?! <hidden> ) [^\s"',;&]+                                              # api-key: …
     """,
