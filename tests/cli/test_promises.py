@@ -1,0 +1,151 @@
+"""Each check of the demo passes a good history and fails a broken one: a check that cannot fail proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tests.cli.histories import connection, events, good, leases, mints, turns
+
+from voicepilot.cli.demo.history import Held, History, Said, Seen
+from voicepilot.cli.demo.promises import PROMISES, check
+from voicepilot.emulator.record import Refused
+
+replace = msgspec.structs.replace
+
+
+def broken_by(history: History) -> dict[str, tuple[str, ...]]:
+    return {promise.text: promise.broken for promise in check(history) if not promise.kept}
+
+
+def without(kind: str, who: str) -> tuple[Seen, ...]:
+    return tuple(seen for seen in events() if (seen.type, seen.who) != (kind, who))
+
+
+def altered(chosen: Callable[[Any], bool], things: tuple[Any, ...], **changes: Any) -> tuple[Any, ...]:
+    return tuple(replace(thing, **changes) if chosen(thing) else thing for thing in things)
+
+
+def purges(who: str, **changes: Any) -> dict[str, Any]:
+    return {"purged": altered(lambda purged: purged.who == who, good().purged, **changes)}
+
+
+def test_a_good_history_keeps_every_promise() -> None:
+    assert broken_by(good()) == {}
+
+
+def extra(seen: Seen) -> dict[str, Any]:
+    return {"seen": tuple(sorted((*events(), seen), key=lambda each: each.at))}
+
+
+LIMIT = "no more sessions than the limit allows"
+RENEWED = "every session is renewed by itself"
+VALID = "never a second without a valid key"
+OWN = "a key belongs to one session"
+RATE = "a 429 is obeyed"
+OUTAGE = "an outage shorter than the key costs nothing"
+HAND = "renewal by hand"
+SILENCE = "silence ends a session, and only that one"
+CALLS = "calls go through on the keys"
+TOLD = "everything is told once and in order"
+PURGED = "each session's data is purged, nobody else's"
+LEFT = "nothing is left behind"
+
+FOURTH = Seen(at=5.0, who="dora", type="state-changed", previous="idle", new="starting")
+BREAKS: list[tuple[str, dict[str, Any], str]] = [
+    (LIMIT, {"refused_starts": ()}, "none"),
+    (LIMIT, {"refused_starts": ("NOT_REFUSED",)}, "NOT_REFUSED"),
+    (LIMIT, extra(FOURTH), "4 sessions were live at once"),
+    (LIMIT, {"seen": without("session-started", "anna")}, "anna never started"),
+    (RENEWED, {"seen": without("renewal-started", "cleo")}, "cleo was renewed 0 times, not 1"),
+    (VALID, {"held": tuple(held for held in leases() if held.key != "anna-26.6")}, "anna had none for 6.80 s"),
+    (
+        VALID,
+        {"mints": altered(lambda mint: mint.key == "ben-26.7", mints(), valid_until=30.0)},
+        "ben had none for 10.00 s",
+    ),
+    (VALID, {"mints": tuple(mint for mint in mints() if mint.key != "ben-0")}, "ben had none for 8.70 s"),
+    (VALID, {"held": tuple(held for held in leases() if held.who != "cleo")}, "cleo never held one"),
+    (VALID, {"refused": (Refused(at=5, path="/v1/realtime", status=401, credential="key-x"),)}, "a socket with 401"),
+    (OWN, {"held": altered(lambda held: held.key == "ben-0", leases(), key="anna-0")}, "anna and ben shared a key"),
+    (OWN, {"held": altered(lambda held: held.key == "ben-0", leases(), key="made-up")}, "the provider never made"),
+    (
+        OWN,
+        {"held": altered(lambda held: held.key == "ben-9.2", leases(), key="ben-0")},
+        "renewed 3 times, but held 3 keys",
+    ),
+    (RATE, {"mints": tuple(mint for mint in mints() if mint.status != 429)}, "there was no 429"),
+    (RATE, {"mints": altered(lambda mint: mint.status == 429, mints(), at=12.0)}, "tried again after 1.2 s"),
+    (RATE, {"mints": altered(lambda mint: mint.status == 429, mints(), at=15.1)}, "nobody tried again"),
+    (OUTAGE, {"mints": tuple(mint for mint in mints() if not mint.fault)}, "the outage hit no renewal"),
+    (OUTAGE, {"mints": altered(lambda mint: mint.at == 23.1, mints(), at=30.0)}, "anna was not renewed after it"),
+    (HAND, {"seen": altered(lambda seen: seen.at == 15.0, events(), why="automatic-renewal")}, "by hand 0 times"),
+    (SILENCE, {"seen": without("state-changed", "cleo")}, "cleo was never ended"),
+    (
+        SILENCE,
+        {"seen": altered(lambda seen: seen.why == "goodbye", events(), why="inactivity-timeout")},
+        "anna was ended",
+    ),
+    (SILENCE, {"said": altered(lambda said: said.at == 27.0, turns(), at=30.0)}, "9.0 s after the last word, not 12 s"),
+    (
+        SILENCE,
+        {"said": altered(lambda said: said.at == 27.0, turns(), at=20.0)},
+        "19.0 s after the last word, not 12 s",
+    ),
+    (CALLS, {"said": tuple(said for said in turns() if said.who != "ben")}, "ben never got an answer"),
+    (
+        CALLS,
+        {"said": (*turns(), Said(at=3, who="ben", client="aiohttp", outcome="refused with 401"))},
+        "refused with 401",
+    ),
+    (TOLD, extra(Seen(at=41, who="ben", type="session-ended", why="goodbye")), "session-ended was told 2 times"),
+    (TOLD, {"seen": without("session-ended", "ben")}, "session-ended was told 0 times"),
+    (
+        TOLD,
+        extra(Seen(at=5, who="ben", type="state-changed", previous="paused", new="active")),
+        "as if it had been paused",
+    ),
+    (TOLD, {"seen": tuple(seen for seen in events() if seen.new != "ended")}, "ben was never told to be over"),
+    (PURGED, {"purged": good().purged[:2]}, "ben was purged 0 times"),
+    (PURGED, {"lines_left": 2}, "2 lines were left behind"),
+    (PURGED, purges("cleo", before={"cleo": 9}, after={}), "cleo: 3 of 9 lines cleared"),
+    (PURGED, purges("cleo", after={"anna": 4, "ben": 4, "cleo": 1}), "cleo: 3 of 3 lines cleared"),
+    (PURGED, purges("cleo", after={"anna": 4}), "the purge of cleo took lines of ben"),
+    (LEFT, {"tasks_left": ("voicepilot-mint 7",)}, "task voicepilot-mint 7"),
+    (LEFT, {"sockets_left": 2}, "2 sockets of this process"),
+    (LEFT, {"connections": (connection(1), connection(2, closed=False))}, "1 connections at the provider"),
+    (LEFT, {"logged": ("voicepilot: a handler raised",)}, "a handler raised"),
+]
+
+
+@pytest.mark.parametrize(("promise", "changes", "said"), BREAKS, ids=[f"{each[0]}: {each[2]}" for each in BREAKS])
+def test_a_broken_promise_is_found(promise: str, changes: dict[str, Any], said: str) -> None:
+    found = broken_by(good(**changes))
+    assert any(said in line for line in found.get(promise, ())), found
+
+
+def test_every_promise_is_broken_by_some_test() -> None:
+    assert {text for text, _ in PROMISES} == {promise for promise, _, _ in BREAKS}
+
+
+def test_nothing_seen_keeps_no_promise_that_needs_something_to_happen() -> None:
+    nothing = History(terms=good().terms)
+    assert set(broken_by(nothing)) == {text for text, _ in PROMISES} - {LEFT}
+
+
+def test_a_503_in_the_outage_is_nobodys_bad_key() -> None:
+    down = Refused(at=22, path="/v1/realtime", status=503, credential="key-x")
+    assert broken_by(good(refused=(down,))) == {}
+
+
+def test_a_key_handed_out_late_leaves_a_gap() -> None:
+    late = altered(lambda held: held.key == "ben-26.7", leases(), at=37.3)  # the key before lapsed at 35.3
+    found = broken_by(good(held=late))
+    assert found == {VALID: ("ben had none for 2.00 s",)}
+
+
+def test_holding_the_old_key_again_counts_as_sharing_nothing() -> None:
+    again = (*leases(), Held(at=39.5, who="ben", key="ben-26.7"))
+    assert broken_by(good(held=again)) == {}
