@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PAUSE = 2.5
 """Seconds between an answer and the caller's next line."""
 
-PATIENCE = 8.0
+PATIENCE = 10.0
 """Seconds a caller waits for an answer."""
 
 MODEL = "gpt-realtime"

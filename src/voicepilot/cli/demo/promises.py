@@ -9,7 +9,7 @@ import msgspec
 
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, History, Said, Seen, rounds, seconds_without_key
 
-LATE = 3.0
+LATE = 5.0
 """Seconds after which an end by inactivity came too late."""
 
 CLOCKS = 0.1
