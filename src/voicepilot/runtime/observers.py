@@ -126,6 +126,7 @@ class Observers:
         try:
             while queue and (subscriber.wanted or queue[0][1]):  # what was called already is awaited to its end
                 await self._call(subscriber.handler, *queue.popleft())
+                await asyncio.sleep(0)  # a handler that never pauses and causes its own events must not keep the loop
         finally:
             if subscriber.queues.get(session_id) is queue:
                 del subscriber.queues[session_id]
