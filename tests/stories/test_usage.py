@@ -7,6 +7,7 @@ import gc
 import re
 import weakref
 from pathlib import Path
+from typing import Never
 
 import pytest
 from tests.stories.cast import FakeExecutor, Stamps
@@ -21,11 +22,13 @@ from voicepilot import (
     SessionConfig,
     SessionErrorEvent,
     SessionInfo,
+    SessionLimitError,
     SessionManager,
     SessionTimerManager,
     StateChanged,
 )
 from voicepilot.emulator import running_emulator
+from voicepilot.runtime.registry import Registry
 from voicepilot.testing import FakeKeyService, FakePurger, VirtualClock
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -222,3 +225,24 @@ def test_the_core_knows_no_audio_and_no_user_interface() -> None:
             assert not [
                 name for name in imports if name.split(".")[0] in {"wave", "audioop", "tkinter", "vscode", "rich"}
             ]
+
+
+@pytest.mark.seed("QUA-002", "API-getCurrentSession", "Start-1")
+async def test_neither_the_current_session_nor_the_limit_is_found_by_looking_at_every_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scanned(_: Registry) -> Never:
+        raise AssertionError("every session was looked at")
+
+    async with a_world(limit=1_000) as world:
+        for _ in range(999):
+            await world.manager.start_session()
+        with monkeypatch.context() as patched:
+            patched.setattr(Registry, "__iter__", scanned)
+            patched.setattr(Registry, "live", scanned)
+            last = await world.manager.start_session()
+            assert world.manager.get_current_session() == last
+            assert world.manager.is_session_active()
+            with pytest.raises(SessionLimitError):
+                await world.manager.start_session()
+            await world.manager.end_session()
