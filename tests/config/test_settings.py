@@ -161,7 +161,7 @@ def test_everything_wrong_is_told_at_once_with_its_origin(monkeypatch: pytest.Mo
     assert "provider.profil (voicepilot.toml [provider] profil): no such setting; did you mean profile?" in text
     assert "sessions.key_life_seconds (voicepilot.toml [sessions] key_life_seconds): must be between 10" in text
     assert "(environment variable VOICEPILOT_SESSIONS__HEARTBEAT_INTERVAL_SECONDS): Input should be a valid" in text
-    assert "expected: seconds, 1 to 86400" in text
+    assert "expected: seconds between two checks of a session's health; 1 to 86400" in text
     assert "sessions.renewal_margin_seconds (argument renewal_margin_seconds): must be between 0 and 3600" in text
     assert "sessions.max_concurrent_sessions (argument max_concurrent_sessions)" in text
     assert error.remediation

@@ -1,9 +1,10 @@
 """Settings from defaults, file, environment and arguments, and the manager that holds those in force.
 
-Importing this imports pydantic; `import voicepilot` does not.
+Importing this imports pydantic; `import voicepilot` does not. See docs/configuration.md.
 """
 
-from voicepilot.config.manager import ConfigurationManager
+from voicepilot.config.changes import Change, SectionChanged
+from voicepilot.config.manager import ConfigurationManager, Subscription
 from voicepilot.config.settings import ProviderSettings, Settings
 
-__all__ = ["ConfigurationManager", "ProviderSettings", "Settings"]
+__all__ = ["Change", "ConfigurationManager", "ProviderSettings", "SectionChanged", "Settings", "Subscription"]

@@ -43,10 +43,17 @@ class Layer(NamedTuple):
         """Whether this layer gives the setting at `path`."""
         at: Any = self.values
         for name in path:
-            if not isinstance(at, Mapping) or name not in at:
+            if isinstance(at, list | tuple) and name.isdecimal() and int(name) < len(at):
+                at = at[int(name)]
+            elif isinstance(at, Mapping) and name in at:
+                at = at[name]
+            else:
                 return False
-            at = at[name]
         return True
+
+    def only(self, section: str) -> Layer:
+        """This layer without the other sections."""
+        return Layer(self.kind, {section: self.values[section]} if section in self.values else {})
 
     def origin(self, path: Place) -> str:
         """How to say, to the person who wrote it, where this layer has `path` from."""
@@ -54,21 +61,33 @@ class Layer(NamedTuple):
             case "argument":
                 return f"argument {path[-1]}"
             case "environment":
-                return f"environment variable {ENV_PREFIX}{ENV_DELIMITER.join(path).upper()}"
+                field = ENV_DELIMITER.join(path[:2]).upper()  # what is below a field is inside its value
+                return f"environment variable {ENV_PREFIX}{field}"
             case "known":
                 names = {name: variable for group in _KNOWN_NAMES.values() for name, variable in group.items()}
                 return f"environment variable {names.get(path[-1], path[-1])}"
-        return f"{self.kind} [{'.'.join(path[:-1])}] {path[-1]}"
+            case "default":
+                return "default"
+        return f"{self.kind} [{'.'.join(path[:-1])}] {path[-1]}" if path[1:] else f"{self.kind} [{path[0]}]"
 
 
 def gathered(arguments: Values, environment: Values, config_file: str | os.PathLike[str] | None) -> list[Layer]:
     """All layers, strongest first. Raises ConfigurationError for an unreadable file or an ambiguous provider."""
-    strong = [Layer("argument", arguments), Layer("environment", environment)]
-    file = _file_layer(config_file)
-    profile = _profile([*strong, _every_known_address(), *file])
+    *strong, file = unresolved(arguments, environment, config_file)
+    profile = _profile([*strong, _every_known_address(), file])
     family = "openai" if profile == "openai" else "azure"
-    layers = [*strong, _known_names(family), *file]
+    layers = [*strong, _known_names(family), file]
     return [*_with_one_address(layers), Layer("default", {"provider": {"profile": profile}})]
+
+
+def unresolved(arguments: Values, environment: Values, config_file: str | os.PathLike[str] | None) -> list[Layer]:
+    """What was given, strongest first, without anything that follows from it. Raises as `gathered` does."""
+    return [Layer("argument", arguments), Layer("environment", environment), _file_layer(config_file)]
+
+
+def settings_file(given: str | os.PathLike[str] | None) -> Path:
+    """The file that is read, where there is one: the one given, or named by `VOICEPILOT_CONFIG`, or the one here."""
+    return Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_FILE).expanduser()
 
 
 def merged(layers: list[Layer]) -> dict[str, Any]:
@@ -137,13 +156,13 @@ def _known_names(family: str) -> Layer:
     return Layer("known", {"provider": found})
 
 
-def _file_layer(given: str | os.PathLike[str] | None) -> list[Layer]:
+def _file_layer(given: str | os.PathLike[str] | None) -> Layer:
     wanted = given or os.environ.get(CONFIG_VARIABLE)
-    path = Path(wanted or DEFAULT_FILE).expanduser()
+    path = settings_file(given)
     if not wanted and not path.is_file():
-        return []
+        return Layer(str(path), {})
     try:
-        return [Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))]
+        return Layer(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         problem = error.strerror or type(error).__name__
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

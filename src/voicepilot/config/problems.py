@@ -21,7 +21,7 @@ def rejected(
     else:
         message = f"{len(lines)} settings cannot be used:\n" + "\n".join(f"  {line}" for line in lines)
     return ConfigurationError(
-        message, field=first, remediation="Correct what is named; see docs/keys.md for the fields."
+        message, field=first, remediation="Correct what is named; see docs/configuration.md for the fields."
     )
 
 
@@ -30,7 +30,8 @@ def _line(problem: Mapping[str, Any], layers: Sequence[Layer], fields: Mapping[s
     layer = next((layer for layer in layers if layer.holds(path)), None)
     origin = f" ({layer.origin(path)})" if layer is not None else ""
     if problem["type"] == "extra_forbidden":
-        known = list(fields) if len(path) == 1 else list(fields.get(path[0], {}))
+        around = ".".join(part for part in path[:-1] if not part.isdecimal())
+        known = list(fields.get(around, {})) if around else [name for name in fields if "." not in name]
         return f"{'.'.join(path)}{origin}: no such setting; {nearest(path[-1], known)}"
     said = str(problem["msg"]).removeprefix("Value error, ").removeprefix(f"{path[-1]}: ")
     # A bound of our own says in its message what it expects.
