@@ -435,6 +435,25 @@ def test_the_audio_buffer_holds_only_so_much(talk: Any, monkeypatch: pytest.Monk
     assert error_of(talk.hear(2.0, loud=True))["code"] == "input_audio_buffer_full"
 
 
+def test_old_sound_is_forgotten_before_memory_fills(talk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicepilot.emulator.conversation.MOST_AUDIO", 60_000)
+    talk.update(audio={"input": {"turn_detection": None}})
+    sizes = []
+    for _ in range(2):
+        talk.hear(1.0, loud=True)
+        talk.send("input_audio_buffer.commit")
+    for entry in talk.conversation._items:
+        (retrieved,) = talk.send("conversation.item.retrieve", item_id=entry.item["id"])
+        sizes.append(len(base64.b64decode(retrieved["item"]["content"][0]["audio"])))
+    assert sizes == [0, 48_000]
+
+
+def test_audio_is_counted_once(new_talk: Any) -> None:
+    talk = new_talk(FunctionAnswers(lambda _: (Say("one"), Say("two"))))
+    done = only(talk.send("response.create"), "response.done")["response"]
+    assert done["usage"]["output_token_details"]["audio_tokens"] == 8, "0.36 s at 20 a second"
+
+
 def test_items_can_be_deleted(talk: Any) -> None:
     talk.say("one", id="one")
     assert kinds(talk.send("conversation.item.delete", item_id="one")) == ["conversation.item.deleted"]

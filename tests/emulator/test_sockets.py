@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -279,36 +280,10 @@ async def test_two_hundred_idle_sockets_are_nothing_special(emulator: RealtimeEm
     assert len(asyncio.all_tasks()) <= before + 1
 
 
-async def test_a_client_that_does_not_read_stops_being_written_to(http: Http, until: Until) -> None:
-    async with RealtimeEmulator(heartbeat=0.2) as emulator:
-        reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port, limit=1024)
-        await handshake(reader, writer, emulator)
-        emulator.faults.add("live:oversized")
-        emulator.faults.add("live:oversized")
-        await until(lambda: emulator.record.connections()[0].closed)
-        async with http.ws_connect(url(emulator), headers=KEY) as other:
-            await hello(other)
-        writer.transport.abort()
-
-
-async def test_a_peer_that_died_is_noticed(until: Until) -> None:
-    async with RealtimeEmulator(heartbeat=0.05) as emulator:
-        reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
-        await handshake(reader, writer, emulator)
-        await until(lambda: emulator.record.connections()[0].closed)
-        writer.transport.abort()
-
-
-async def test_a_half_sent_frame_starves_nobody(emulator: RealtimeEmulator, http: Http) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
-    await handshake(reader, writer, emulator)
-    writer.write(b"\x81\xfe\x7f\xff\0\0")
-    async with http.ws_connect(url(emulator), headers=KEY) as other:
-        await hello(other)
-    writer.transport.abort()
-
-
-async def handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, emulator: RealtimeEmulator) -> None:
+@asynccontextmanager
+async def raw(emulator: RealtimeEmulator) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A socket past its handshake, in the hands of somebody who knows no WebSocket."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port, limit=1024)
     lines = [
         "GET /v1/realtime?model=m HTTP/1.1",
         f"Host: 127.0.0.1:{emulator.port}",
@@ -319,16 +294,44 @@ async def handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         "Authorization: Bearer sk-test",
     ]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-    assert b"101" in await reader.readuntil(b"\r\n\r\n")
+    try:
+        assert b"101" in await reader.readuntil(b"\r\n\r\n")
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_a_client_that_does_not_read_stops_being_written_to(http: Http, until: Until) -> None:
+    async with RealtimeEmulator(heartbeat=0.2) as emulator, raw(emulator):
+        emulator.faults.add("live:oversized")
+        emulator.faults.add("live:oversized")
+        await until(lambda: emulator.record.connections()[0].closed)
+        async with http.ws_connect(url(emulator), headers=KEY) as other:
+            await hello(other)
+
+
+async def test_a_peer_that_died_is_noticed(until: Until) -> None:
+    async with RealtimeEmulator(heartbeat=0.05) as emulator, raw(emulator):
+        await until(lambda: emulator.record.connections()[0].closed)
+
+
+async def test_a_half_sent_frame_starves_nobody(emulator: RealtimeEmulator, http: Http) -> None:
+    async with raw(emulator) as (_, writer):
+        writer.write(b"\x81\xfe\x7f\xff\0\0")
+        async with http.ws_connect(url(emulator), headers=KEY) as other:
+            await hello(other)
 
 
 async def test_a_frame_beyond_the_limit_closes_the_socket(emulator: RealtimeEmulator, until: Until) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
-    await handshake(reader, writer, emulator)
-    writer.write(b"\x81\xff" + (23 * 1024 * 1024).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 100)
+    async with raw(emulator) as (reader, writer):
+        writer.write(b"\x81\xff" + (23 * 1024 * 1024).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 100)
+        assert b"\x03\xf1" in await reader.read(), "close code 1009"
     await until(lambda: emulator.record.connections()[0].closed)
-    assert b"\x03\xf1" in await reader.read(), "close code 1009"
-    writer.close()
+    closed = emulator.record.connections()[0].closed
+    assert closed is not None
+    assert (closed.code, closed.by) == (1009, "server")
 
 
 async def test_audio_beyond_the_limit_is_an_error_and_no_more(emulator: RealtimeEmulator, http: Http) -> None:
@@ -342,12 +345,10 @@ async def test_audio_beyond_the_limit_is_an_error_and_no_more(emulator: Realtime
         assert (await socket.receive_json())["type"] == "input_audio_buffer.cleared"
 
 
-async def test_text_that_is_no_text_closes_the_socket(emulator: RealtimeEmulator, http: Http, until: Until) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
-    await handshake(reader, writer, emulator)
-    writer.write(b"\x81\x82\0\0\0\0\xff\xff")
-    await until(lambda: emulator.record.connections()[0].closed)
-    writer.close()
+async def test_text_that_is_no_text_closes_the_socket(emulator: RealtimeEmulator, until: Until) -> None:
+    async with raw(emulator) as (_, writer):
+        writer.write(b"\x81\x82\0\0\0\0\xff\xff")
+        await until(lambda: emulator.record.connections()[0].closed)
 
 
 # -- the record -------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from voicepilot.emulator.usage import audio_in_tokens, text_tokens
 
 BUDGET = 64  # effects given at once, or a few more, so that a long answer can be interrupted and fills no memory
 MOST_HELD = 64 * 1024 * 1024  # bytes of items one conversation holds
+MOST_AUDIO = 64 * 1024 * 1024  # bytes of audio it holds for conversation.item.retrieve
 OVERSIZED = 8 * 1024 * 1024  # characters in the frame of an `oversized` fault
 
 
@@ -296,6 +297,7 @@ class Conversation:
         )
         self._stage.send("input_audio_buffer.committed", item_id=item_id, previous_item_id=self._items.last_id)
         self._stage.out += self._added(entry)
+        self._items.forget_audio(MOST_AUDIO)
         wanted = self.session["audio"]["input"]["transcription"]
         return self._transcription(item_id, words, seconds) if wanted else iter(())
 

@@ -188,6 +188,13 @@ class Items:
         """Take an item out."""
         self._entries.remove(self._by_id.pop(item_id))
 
+    def forget_audio(self, limit: int) -> None:
+        """Keep the newest audio, so many bytes of it; an older item stays, without its sound."""
+        for entry in reversed(self._entries):
+            limit -= len(entry.audio)
+            if limit < 0:
+                entry.audio.clear()
+
     def before(self, item_id: str) -> str | None:
         """The id of the item before this one."""
         index = self._entries.index(self._by_id[item_id])

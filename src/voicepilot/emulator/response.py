@@ -60,7 +60,6 @@ class Run:
         self._entry: Entry | None = None  # the output item that is open
         self._part: Json | None = None  # the content part that is open
         self._out_text = 0
-        self._out_audio = 0
 
     @property
     def id(self) -> str:
@@ -202,7 +201,6 @@ class Run:
             yield self._event("response.output_audio.done", **self._place)
             transcript = self._part["transcript"]
             yield self._event("response.output_audio_transcript.done", **self._place, transcript=transcript)
-            self._out_audio += audio_out_tokens(self.spoken)
         else:
             yield self._event("response.output_text.done", **self._place, text=self._part["text"])
         yield self._event("response.content_part.done", **self._place, part=self._shown_part())
@@ -218,7 +216,7 @@ class Run:
         self.over = True
         self.response["status"] = status
         self.response["status_details"] = details
-        self.response["usage"] = usage_of(self._context, (self._out_text, self._out_audio))
+        self.response["usage"] = usage_of(self._context, (self._out_text, audio_out_tokens(self.spoken)))
         yield self._event("response.done", response=_copy(self.response))
 
     @property

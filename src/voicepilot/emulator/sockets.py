@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Literal
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from voicepilot.emulator.checks import WireError
 from voicepilot.emulator.client_events import decoded
@@ -155,8 +155,7 @@ class Peer:
             elif message.type is WSMsgType.PING:
                 await self._pong(message.data)
             elif message.type is not WSMsgType.PONG:
-                if message.type is WSMsgType.CLOSE:
-                    self._close = Close(message.data or 1005, message.extra or "")
+                self._note_end(message)
                 return
 
     async def _pong(self, data: bytes) -> None:
@@ -238,6 +237,13 @@ class Peer:
             return
         with suppress(ConnectionError):
             await self._shut(close)
+
+    def _note_end(self, message: WSMessage) -> None:
+        if message.type is WSMsgType.CLOSE:
+            self._close = Close(message.data or 1005, message.extra or "")
+        elif isinstance(message.data, WebSocketError):  # a frame that is none, or too large: aiohttp refused it
+            self._closed_by = "server"
+            self._close = Close(message.data.code, str(message.data))
 
     def _note(self, data: str | bytes) -> None:
         try:
