@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from voicepilot.config import ConfigurationManager
+from voicepilot.config import ConfigurationManager, ProviderSettings, SectionChanged, Settings
 from voicepilot.credentials import EphemeralKeyService
+from voicepilot.credentials.provider import credential_of, profile_of
 from voicepilot.ports import Clock, Host, Purger, RecoveryExecutor
 from voicepilot.runtime.manager import SessionManager
 
@@ -25,11 +28,15 @@ def build_manager(
 ) -> SessionManager:
     """A manager that makes, initialises and disposes its own configuration and key service.
 
-    `credential` is whatever `EphemeralKeyService` takes for one; `settings` are the keywords of `Settings.load`.
-    Raises `ConfigurationError`.
+    `credential` is whatever `EphemeralKeyService` takes for one; `settings` are the keywords of `Settings.load`, and
+    `watch_file=True` for settings that follow their file. Raises `ConfigurationError`.
     """
-    configuration = ConfigurationManager(config_file=config_file, **settings)
+    configuration = ConfigurationManager(
+        config_file=config_file, check=partial(check_settings, credential=credential), logger=logger, **settings
+    )
     key_service = EphemeralKeyService(configuration.provider, credential=credential, clock=clock, logger=logger)
+    if credential is None:
+        configuration.on_changed(_next_mint_uses(configuration, key_service))
     return SessionManager(
         key_service,
         configuration=configuration,
@@ -40,3 +47,28 @@ def build_manager(
         clock=clock,
         owned=(configuration, key_service),
     )
+
+
+def check_settings(settings: Settings, credential: Any = None) -> None:
+    """Raise ConfigurationError or MissingCredentialsError for a provider that no key can be asked from."""
+    profile_of(settings.provider)
+    credential_of(settings.provider, given=credential)
+
+
+def _next_mint_uses(configuration: ConfigurationManager, key_service: EphemeralKeyService) -> Callable[..., None]:
+    """Gives the key service a new API key. Whatever else changes about the provider needs a restart, as is logged."""
+    made_for = _destination(configuration.provider)
+
+    def changed(news: SectionChanged) -> None:
+        if news.section != "provider" or configuration.provider.credential_source != "api-key":
+            return
+        if _destination(configuration.provider) == made_for:
+            key_service.set_credential(credential_of(configuration.provider))
+        elif "api_key" in news.changes:  # it must not go to the address that is still in use
+            logging.getLogger("voicepilot").warning("provider.api_key is for another address: it needs a restart, too")
+
+    return changed
+
+
+def _destination(provider: ProviderSettings) -> tuple[str | None, ...]:
+    return provider.profile, provider.base_url, provider.azure_endpoint, provider.credential_source

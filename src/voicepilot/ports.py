@@ -106,6 +106,27 @@ class SessionDefaults(Protocol):
         ...
 
 
+class Disposable(Protocol):
+    """A handle on something that can be taken back."""
+
+    def dispose(self) -> None:
+        """Take it back. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class ChangingDefaults(Protocol):
+    """SessionDefaults that can change while sessions run."""
+
+    def on_defaults_changed(self, handler: Callable[[SessionConfig, SessionConfig], object]) -> Disposable:
+        """Call `handler` with the old and the new defaults, once the new ones and the new limit are in force."""
+        ...
+
+    async def follow(self) -> None:
+        """Notice changes until cancelled; return when there is nothing to wait for. Never raises."""
+        ...
+
+
 class Clock(Protocol):
     """What time it is. The real one counts suspension; tests and the simulator give their own."""
 

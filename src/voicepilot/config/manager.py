@@ -12,7 +12,7 @@ from voicepilot.config.changes import SectionChanged, changes_between
 from voicepilot.config.layers import settings_file
 from voicepilot.config.settings import ProviderSettings, Settings
 from voicepilot.config.watch import Watched, require_watchfiles
-from voicepilot.errors import ConfigurationError
+from voicepilot.errors import ConfigurationError, VoicePilotError
 from voicepilot.lifecycle.config import SessionConfig
 
 Teller = Callable[[Settings, Settings, SectionChanged], object]
@@ -40,7 +40,7 @@ class ConfigurationManager:
 
     Takes `settings`, or reads defaults, file and environment under `overrides` (the keywords of `Settings.load`), and
     again whenever `reload()` is called; with `watch_file`, `follow()` calls it when the file has changed. `check` may
-    refuse settings by raising ConfigurationError. Raises ConfigurationError, TypeError when given both.
+    refuse settings by raising a VoicePilotError. Raises ConfigurationError, TypeError when given both.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ConfigurationManager:
     def reload(self) -> tuple[SectionChanged, ...]:
         """Read file and environment again, and tell what changed. Call it where the manager's event loop runs.
 
-        All or nothing: raises ConfigurationError when anything is wrong, and then the settings stay as they are.
+        All or nothing: raises ConfigurationError (or what `check` does), and then the settings stay as they are.
         """
         if self._overrides is None:
             raise ConfigurationError(
@@ -142,7 +142,7 @@ class ConfigurationManager:
     def replace(self, settings: Settings) -> tuple[SectionChanged, ...]:
         """Put `settings` in force, as a host does that has a source of its own, and tell what changed.
 
-        Raises ConfigurationError when they are refused; then the settings stay as they are.
+        Raises what `check` does when they are refused; then the settings stay as they are.
         """
         self._check(settings)
         old, self._settings = self._settings, settings
@@ -174,7 +174,7 @@ class ConfigurationManager:
             return
         try:
             self.reload()
-        except ConfigurationError as error:
+        except VoicePilotError as error:
             self._logger.error(  # noqa: TRY400 - whoever wrote the file needs no traceback
                 "%s has changed and cannot be used; the settings stay as they are: %s", watched.path, error
             )

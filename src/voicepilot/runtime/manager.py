@@ -37,6 +37,7 @@ from voicepilot.lifecycle.inputs import (
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, Session, SessionInfo, Wish, info
 from voicepilot.ports import (
+    ChangingDefaults,
     Clock,
     Collaborator,
     Host,
@@ -101,6 +102,7 @@ class SessionManager:
         self._timers = timer_manager or SessionTimerManager(self._clock, self._logger)
         self._performer = Performer(key_service, self._timers, self._clock, self._logger)
         self._performer.recovery.host = host
+        self._unfollow: Callable[[], None] | None = None
         self._owned = tuple(owned)  # collaborators that are initialised and disposed with us, in this order
         self._state: str = "new"  # new, initialized, disposing, disposed
         self._turn = asyncio.Lock()  # one initialize or dispose at a time
@@ -146,6 +148,7 @@ class SessionManager:
         self._performer.slots = self._configuration.max_concurrent_sessions
         self._timers.bind(self._performer, self._clock)
         await self._performer.supervisor.start(self._close)
+        self._follow_configuration()
         self._state = "initialized"
 
     async def dispose(self) -> None:
@@ -170,6 +173,8 @@ class SessionManager:
 
     async def _close(self) -> None:
         self._state = "disposing"
+        if self._unfollow is not None:
+            self._unfollow()
         live = [entry.until_over() for entry in self._performer.registry.live()]
         for entry in self._performer.registry.live():
             self._performer.apply(entry, EndRequested("disposed"))
@@ -446,6 +451,26 @@ class SessionManager:
         register_remedies(registrar, self, self._performer)
 
     # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _follow_configuration(self) -> None:
+        configuration: object = self._configuration
+        is_ours = any(id(configuration) == id(ours) for ours in self._owned)
+        if isinstance(configuration, ChangingDefaults):
+            self._unfollow = configuration.on_defaults_changed(self._apply_defaults).dispose
+            if is_ours:
+                self._performer.supervisor.spawn(configuration.follow(), "voicepilot-configuration")
+
+    def _apply_defaults(self, old: SessionConfig, new: SessionConfig) -> None:
+        """New defaults reach live sessions, except the fields that were given another value for a session."""
+        self._performer.slots = self._configuration.max_concurrent_sessions
+        changed = {
+            name: getattr(new, name) for name in new.__struct_fields__ if getattr(old, name) != getattr(new, name)
+        }
+        for entry in self._performer.registry.live():
+            config = entry.session.config
+            changes = {name: held for name, held in changed.items() if getattr(config, name) == getattr(old, name)}
+            if changes:
+                self._performer.apply(entry, ConfigUpdated(config.changed(changes)))
 
     def _new_entry(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Entry:
         settled = config if isinstance(config, SessionConfig) else self._configuration.session_config()
