@@ -23,29 +23,14 @@ DEFECTS: dict[str, tuple[int, ...]] = {
     "16 presence": (210, 211, 212),
 }
 
-_NO_TRANSCRIPTS = "the session manager neither hears nor stores transcripts; the conversation package will"
-_NO_CONTROLLER = "the privacy controller is a later package; at its port (order, receipt) see 41 and 42"
 _NO_PRESENCE = "there is no presence indicator"
 
 NOT_OURS: dict[int, str] = {
     44: "no extension is shipped; `from_settings(privacy_controller=…)` hands it to the manager, and until the privacy "
     "package exists there is nothing to purge",
-    79: "kept on purpose: the requirement says one active hook set, and a newer registration replaces the older; our own "
-    "parts never occupy it, and an old handle does not clear a newer set (tested in test_events.py)",
-    95: _NO_TRANSCRIPTS,
-    96: _NO_TRANSCRIPTS,
-    97: _NO_TRANSCRIPTS,
-    98: _NO_TRANSCRIPTS,
-    99: _NO_TRANSCRIPTS,
-    100: _NO_TRANSCRIPTS,
-    102: _NO_TRANSCRIPTS,
-    173: _NO_CONTROLLER,
-    174: _NO_CONTROLLER,
-    175: _NO_CONTROLLER,
-    176: _NO_CONTROLLER,
-    177: _NO_CONTROLLER,
-    178: _NO_CONTROLLER + "; the time limit of a purge is ours: tests/runtime/test_hostile.py",
-    180: "redaction is a later package",
+    79: "kept on purpose: the requirement says one active hook set, and a newer registration replaces the older; our "
+    "own parts never occupy it, and an old handle does not clear a newer set (tested in test_events.py)",
+    102: "no transcript is written anywhere, so no commit can fail; a conversation lives in memory until its end",
     194: "there is no verification step after a dispose that could misreport",
     197: "there is no tracker of ids: the supervisor's tasks, the vault and the registry are the truth",
     210: _NO_PRESENCE + "; the missing state events behind it are 57",
