@@ -40,17 +40,17 @@ def extra(seen: Seen) -> dict[str, Any]:
     return {"seen": tuple(sorted((*events(), seen), key=lambda each: each.at))}
 
 
-LIMIT = "no more sessions than the limit allows"
-RENEWED = "every session is renewed by itself"
+LIMIT = "the limit on sessions holds"
+RENEWED = "every session renews by itself"
 VALID = "never a second without a valid key"
 OWN = "a key belongs to one session"
 RATE = "a 429 is obeyed"
-OUTAGE = "an outage shorter than the key costs nothing"
+OUTAGE = "an outage costs no session its key"
 HAND = "renewal by hand"
-SILENCE = "silence ends a session, and only that one"
+SILENCE = "silence ends that session only"
 CALLS = "calls go through on the keys"
-TOLD = "everything is told once and in order"
-PURGED = "each session's data is purged, nobody else's"
+TOLD = "all is told, once and in order"
+PURGED = "each purge takes its session's data"
 LEFT = "nothing is left behind"
 
 FOURTH = Seen(at=5.0, who="dora", type="state-changed", previous="idle", new="starting")

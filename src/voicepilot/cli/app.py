@@ -10,6 +10,7 @@ import typer
 
 from voicepilot import __version__
 from voicepilot.cli.codes import FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
+from voicepilot.cli.config import config_app
 from voicepilot.cli.screen import sentence, silence
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(config_app, name="config")
 
 
 def main() -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from voicepilot.cli.screen import Row
 
-BAR = 12
+BAR = 8
 """Characters of a key's bar."""
 
 PHASES = {
@@ -46,11 +47,11 @@ def key_text(row: Row) -> Text:
 
 def session_table(rows: Iterable[Row]) -> Table:
     """The live table."""
-    table = Table(expand=True, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, expand=True, pad_edge=False)
     table.add_column("session", no_wrap=True)
     table.add_column("phase", no_wrap=True, min_width=10)
     table.add_column("key", no_wrap=True, min_width=BAR + 6)
-    table.add_column("next event", no_wrap=True, min_width=17)
+    table.add_column("next event", no_wrap=True, min_width=16)
     table.add_column("renewals", justify="right", no_wrap=True)
     table.add_column("last event", no_wrap=True, overflow="ellipsis", ratio=1)
     for row in rows:
@@ -61,11 +62,13 @@ def session_table(rows: Iterable[Row]) -> Table:
     return table
 
 
-def told(at: str, who: str, text: str, tone: str) -> Text:
-    """A line of the story in a terminal."""
-    line = Text(f"{at}  ", style="dim")
-    line.append(f"{who:<9}", style="bold")
-    line.append(text, style=TONES.get(tone, ""))
+def told(at: str, who: str, text: str, tone: str) -> Table:
+    """A line of the story in a terminal; what does not fit goes on under itself."""
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(no_wrap=True, style="dim")
+    line.add_column(no_wrap=True, style="bold", min_width=8)
+    line.add_column(style=TONES.get(tone, ""))
+    line.add_row(Text(at), Text(who), Text(text))
     return line
 
 

@@ -80,7 +80,7 @@ def _valid_key(history: History) -> Finding:
         for each in history.refused
         if each.status != DOWN  # which everybody gets during the outage, with a good key too
     ]
-    return f"{sum(without.values()):.1f} s without, {len(history.connections)} sockets opened with them", broken
+    return f"{sum(without.values()):.1f} s without, {len(history.connections)} sockets opened", broken
 
 
 def _keys_of(history: History, who: str) -> set[str]:
@@ -127,7 +127,7 @@ def _outage(history: History) -> Finding:
     if not hit:
         broken.append("no renewal that it hit was completed")
     return (
-        f"{history.terms.outage:g} s; it hit {', '.join(sorted(hit)) or 'nobody'}; {len(refused)} attempts refused",
+        f"hit {', '.join(sorted(hit)) or 'nobody'}; {len(refused)} refusals",
         broken,
     )
 
@@ -139,7 +139,7 @@ def _completed(history: History, who: str) -> list[Seen]:
 def _by_hand(history: History) -> Finding:
     who = history.terms.renewed_by_hand
     times = sum(begun.who == who and begun.why == "manual-renewal" for begun, _ in rounds(history))
-    return f"{who}, {times}", [] if times == 1 else [f"{who} was renewed by hand {times} times"]
+    return who, [] if times == 1 else [f"{who} was renewed by hand {times} times"]
 
 
 def _inactivity(history: History) -> Finding:
@@ -164,7 +164,7 @@ def _turns(history: History) -> Finding:
     broken = [f"{who} never got an answer" for who in history.terms.sessions if not _lines(answered, who)]
     broken += [f"{said.who}: {said.outcome}" for said in history.said if said.outcome not in {ANSWERED, PROVIDER_DOWN}]
     clients = sorted({said.client for said in answered})
-    return f"{len(answered)} turns, with {' and '.join(clients) or 'no client'}", broken
+    return f"{len(answered)} turns, {' and '.join(clients) or 'no client'}", broken
 
 
 def _lines(said: list[Said], who: str) -> list[Said]:
@@ -187,7 +187,7 @@ def _told(history: History) -> Finding:
         ]
         if not changes or changes[-1].new not in {"ended", "failed"}:
             broken.append(f"{who} was never told to be over")
-    return f"{len(history.of('state-changed'))} changes of phase, each once and in order", broken
+    return f"{len(history.of('state-changed'))} changes of phase", broken
 
 
 def _purges(history: History) -> Finding:
@@ -205,7 +205,7 @@ def _purges(history: History) -> Finding:
             ]
             broken += [f"the purge of {who} took lines of {other}" for other in others]
     cleared = sum(purged.receipt.cleared for purged in history.purged)
-    return f"{len(history.purged)} receipts, {cleared} lines cleared", broken
+    return f"{len(history.purged)} receipts, {cleared} lines", broken
 
 
 def _nothing_left(history: History) -> Finding:
@@ -216,23 +216,21 @@ def _nothing_left(history: History) -> Finding:
     if unclosed:
         broken.append(f"{unclosed} connections at the provider")
     broken += [f"logged: {line}" for line in history.logged]
-    sockets = (
-        "sockets are not counted on this system" if history.sockets_left is None else f"{history.sockets_left} sockets"
-    )
-    return f"{len(history.tasks_left)} tasks, {sockets}, {len(history.logged)} complaints in the log", broken
+    sockets = "sockets not counted" if history.sockets_left is None else f"{history.sockets_left} sockets"
+    return f"{len(history.tasks_left)} tasks, {sockets}, {len(history.logged)} errors", broken
 
 
 PROMISES: tuple[tuple[str, Callable[[History], Finding]], ...] = (
-    ("no more sessions than the limit allows", _limit),
-    ("every session is renewed by itself", _renewals),
+    ("the limit on sessions holds", _limit),
+    ("every session renews by itself", _renewals),
     ("never a second without a valid key", _valid_key),
     ("a key belongs to one session", _own_keys),
     ("a 429 is obeyed", _rate_limit),
-    ("an outage shorter than the key costs nothing", _outage),
+    ("an outage costs no session its key", _outage),
     ("renewal by hand", _by_hand),
-    ("silence ends a session, and only that one", _inactivity),
+    ("silence ends that session only", _inactivity),
     ("calls go through on the keys", _turns),
-    ("everything is told once and in order", _told),
-    ("each session's data is purged, nobody else's", _purges),
+    ("all is told, once and in order", _told),
+    ("each purge takes its session's data", _purges),
     ("nothing is left behind", _nothing_left),
 )

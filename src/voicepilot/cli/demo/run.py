@@ -71,7 +71,7 @@ async def play(screen: Screen) -> tuple[Watch, bool]:
     async with emulator, _manager(emulator, watch) as manager:
         watch.attach(manager)
         story = Story(emulator, manager, watch, transcripts, openai=openai)
-        watch.tell("", f"an emulated provider listens at {emulator.base_url}; nothing leaves this machine", "chapter")
+        watch.tell("--", f"an emulated provider listens at {emulator.base_url}; nothing leaves this machine", "chapter")
         finished = await _within_limit(story, watch, screen)
     return watch, finished
 

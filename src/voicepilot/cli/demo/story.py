@@ -186,7 +186,7 @@ class Story:
         self._watch.tell(who, text, tone)
 
     def _chapter(self, text: str) -> None:
-        self._watch.tell("", text, "chapter")
+        self._watch.tell("--", text, "chapter")
 
     # --- the live table ---------------------------------------------------------------------------------------------
 
