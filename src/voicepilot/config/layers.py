@@ -28,7 +28,7 @@ _KNOWN_NAMES = {
 class Layer(NamedTuple):
     """One source of settings; it never shows the values it holds."""
 
-    kind: str  # "argument", "environment", "known", or the file's path
+    kind: str  # "argument", "environment", "known …" (names people already have), "default", or the file's path
     values: Values
 
     def __repr__(self) -> str:
@@ -63,9 +63,10 @@ class Layer(NamedTuple):
             case "environment":
                 field = ENV_DELIMITER.join(path[:2]).upper()  # what is below a field is inside its value
                 return f"environment variable {ENV_PREFIX}{field}"
-            case "known":
-                names = {name: variable for group in _KNOWN_NAMES.values() for name, variable in group.items()}
-                return f"environment variable {names.get(path[-1], path[-1])}"
+            case "known openai" | "known azure":
+                return f"environment variable {_KNOWN_NAMES[self.kind.removeprefix('known ')].get(path[-1], path[-1])}"
+            case "known addresses":
+                return f"environment variable {_KNOWN_NAMES[_ADDRESSES[path[-1]]][path[-1]]}"
             case "default":
                 return "default"
         return f"{self.kind} [{'.'.join(path[:-1])}] {path[-1]}" if path[1:] else f"{self.kind} [{path[0]}]"
@@ -147,13 +148,13 @@ def _every_known_address() -> Layer:
         for field, name in group.items()
         if field in _ADDRESSES and os.environ.get(name)
     }
-    return Layer("known", {"provider": found})
+    return Layer("known addresses", {"provider": found})
 
 
 def _known_names(family: str) -> Layer:
     # OpenAI's names count for OpenAI only and Azure's for Azure only, so that no key goes to the other one.
     found = {field: os.environ[name] for field, name in _KNOWN_NAMES[family].items() if os.environ.get(name)}
-    return Layer("known", {"provider": found})
+    return Layer(f"known {family}", {"provider": found})
 
 
 def _file_layer(given: str | os.PathLike[str] | None) -> Layer:
