@@ -75,6 +75,13 @@ def test_an_outage_ends_by_itself() -> None:
     assert faults.pending() == []
 
 
+def test_an_outage_is_shorter_where_time_is_scaled() -> None:
+    faults = Faults(time_scale=10)
+    faults.outage(seconds=5)
+    assert faults.active_outage(100.0)
+    assert faults.active_outage(100.5) is None
+
+
 def test_latencies_are_the_same_for_the_same_seed() -> None:
     drawn = []
     for _ in range(2):

@@ -21,7 +21,8 @@ class _Pending(msgspec.Struct):
 class Faults:
     """The faults still to come. Its methods may be called from any thread, before and while the emulator runs."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, time_scale: float = 1.0) -> None:
+        self._time_scale = time_scale
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._pending: list[_Pending] = []
@@ -147,7 +148,9 @@ class Faults:
         with self._lock:
             for pending in [each for each in self._pending if each.fault.place == "outage"]:
                 if pending.until is None:
-                    pending.until = now + (math.inf if pending.fault.seconds is None else pending.fault.seconds)
+                    pending.until = now + (
+                        math.inf if pending.fault.seconds is None else pending.fault.seconds / self._time_scale
+                    )
                 if now < pending.until:
                     return pending.fault
                 self._pending.remove(pending)

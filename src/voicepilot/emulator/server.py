@@ -47,7 +47,7 @@ class RealtimeEmulator:
             self.options = msgspec.structs.replace(options or Options(), **changes)
         except TypeError as error:
             raise ConfigurationError(f"the emulator has no such option: {error}") from error
-        self.faults = Faults(self.options.seed)
+        self.faults = Faults(self.options.seed, self.options.time_scale)
         self.record = Record()
         self._backend = Backend(
             options=self.options, keys=Keys(), faults=self.faults, record=self.record, ids=Ids(), calls={}
