@@ -194,8 +194,8 @@ class Life(RuleBasedStateMachine):
     @rule(n=st.integers(0, 50))
     def cancel(self, n: int) -> None:
         async def cancel() -> None:
-            if self.calls:
-                self.calls[n % len(self.calls)].cancel()
+            if pending := [call for call in self.calls if not call.done()]:
+                pending[n % len(pending)].cancel()
             await asyncio.sleep(0)
 
         self.run(cancel())
