@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from tests.canary import no_secret_shows, suite_watch  # noqa: F401 - fixtures around every test
 from voicepilot.testing.virtual import VirtualTimeLoop
 
 

@@ -113,6 +113,17 @@ def test_secrets_are_hidden_in_messages_fields_and_tracebacks(output: io.StringI
     assert KEY not in output.getvalue()
 
 
+def test_what_another_handler_left_on_the_record_is_no_field(output: io.StringIO) -> None:
+    other = logging.StreamHandler(io.StringIO())
+    other.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("voicepilot")
+    logger.addHandler(other)
+    configure_logging("json", stream=output)
+    logger.warning("hello")
+    logger.removeHandler(other)
+    assert set(lines(output)[0]) == {"event", "level", "logger", "timestamp"}
+
+
 def test_other_loggers_are_left_alone(output: io.StringIO) -> None:
     configure_logging("json", stream=output)
     logging.getLogger("somebody.else").error("hello")

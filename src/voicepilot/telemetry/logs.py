@@ -176,12 +176,20 @@ def _formatter(style: str, stream: TextIO, redactor: Redactor) -> logging.Format
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,  # text, so that it is redacted too
+        _without_leavings,
         _named_by_kind,
     ]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=chain,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redactor, show],
     )
+
+
+def _without_leavings(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
+    """Formatters of other handlers leave these on the record; they are no fields of it."""
+    for name in ("message", "asctime"):
+        event_dict.pop(name, None)
+    return event_dict
 
 
 def _named_by_kind(_: WrappedLogger, __: str, event_dict: EventDict) -> EventDict:
