@@ -110,6 +110,18 @@ async def test_a_sleeping_machine_purges_within_five_seconds_of_waking() -> None
         assert not holder.items
 
 
+async def test_a_window_begins_once_however_often_it_is_told() -> None:
+    async with a_world() as world:
+        holder = FakeHolder().add("a", AUDIO)
+        registration = world.controller.register("a", AUDIO, holder)
+        registration.release()
+        await asyncio.sleep(4)
+        registration.release()
+        world.controller.session_over("a")
+        await asyncio.sleep(1.1)
+        assert not holder.items
+
+
 async def test_a_window_of_zero_means_at_once() -> None:
     async with a_world(RetentionPolicy(audio_seconds=0)) as world:
         holder = FakeHolder()
@@ -134,6 +146,16 @@ async def test_more_than_one_slice_is_swept_in_one_go() -> None:
             world.hold(holder, f"s{number}", released=True)
         await asyncio.sleep(5.01)
         assert (len(holder.items), len(world.receipts), world.controller.held()) == (0, 1_000, ())
+
+
+async def test_one_slice_at_a_time_is_swept_whoever_asks() -> None:
+    async with a_world() as world:
+        holder = FakeHolder(takes=0.1)
+        for number in range(600):
+            world.hold(holder, f"s{number}", released=True)
+        await asyncio.sleep(5.05)
+        await asyncio.gather(world.controller.sweep(), world.controller.sweep())
+        assert (len(holder.asked), holder.most_at_once, len(holder.items)) == (600, 256, 0)
 
 
 async def test_a_sweep_by_hand_returns_the_receipts_and_joins_the_one_under_way() -> None:
