@@ -1,0 +1,397 @@
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
+
+from tests.recovery.polly import PollyBreaker
+from voicepilot.errors import ConfigurationError
+from voicepilot.recovery import breaker as module
+from voicepilot.recovery.breaker import (
+    PROBE_WAIT,
+    RULES,
+    SLICES,
+    Asked,
+    Breaker,
+    BreakerOptions,
+    Broke,
+    Circuit,
+    Left,
+    Permit,
+    Refusal,
+    Worked,
+    step,
+)
+
+AS_POLLY = BreakerOptions(
+    failure_ratio=0.5,
+    minimum_throughput=4,
+    sampling=10,
+    failures_in_a_row=None,
+    slow_after=None,
+    first_break=5,
+    growth=1,
+)
+STEPS = st.sampled_from([0.0, 0.001, 0.5, 0.999, 1.0, 3.0, 5.0, 9.999, 10.0, 40.0])
+
+
+class Driver:
+    """A breaker and a clock."""
+
+    def __init__(self, **options: object) -> None:
+        self.breaker = Breaker(options=replace(AS_POLLY, **options))
+        self.now = 1_000.0
+
+    def circuit(self) -> Circuit:
+        return self.breaker.circuit
+
+    def ask(self, cool_down: float = math.inf) -> Permit | None:
+        self.breaker, verdict = step(self.breaker, Asked(cool_down), self.now)
+        self.refusal = verdict if isinstance(verdict, Refusal) else None
+        return verdict if isinstance(verdict, Permit) else None
+
+    def permit(self, cool_down: float = math.inf) -> Permit:
+        permit = self.ask(cool_down)
+        assert permit is not None
+        return permit
+
+    def tell(self, result: Worked | Broke | Left) -> None:
+        self.breaker, verdict = step(self.breaker, result, self.now)
+        assert verdict is None
+
+    def fail(self, times: int = 1, cool_down: float = math.inf) -> None:
+        for _ in range(times):
+            self.tell(Broke(self.permit(cool_down), "DOWN"))
+
+    def work(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.tell(Worked(self.permit()))
+
+    def opened(self) -> Driver:
+        self.fail(4)
+        assert self.circuit() is Circuit.OPEN
+        return self
+
+    def half_open(self) -> Permit:
+        self.opened()
+        self.now += 5
+        return self.permit()
+
+
+# --- Polly's circuit breaker, side by side ---
+
+
+class SameAsPolly(RuleBasedStateMachine):
+    """With the options that Polly has, ours and Polly's are the same, as long as no result comes in a later era."""
+
+    @initialize(ratio=st.sampled_from([0.1, 0.5, 1.0]), throughput=st.integers(2, 6))
+    def begin(self, ratio: float, throughput: int) -> None:
+        self.ours = Driver(failure_ratio=ratio, minimum_throughput=throughput)
+        self.theirs = PollyBreaker(ratio=ratio, throughput=throughput, sampling=10, break_for=5)
+        self.under_way: list[Permit] = []
+
+    @rule(seconds=STEPS)
+    def time_passes(self, seconds: float) -> None:
+        self.ours.now += seconds
+
+    @rule()
+    def asked(self) -> None:
+        permit = self.ours.ask()
+        assert (permit is not None) == self.theirs.ask(self.ours.now)
+        if permit:
+            self.under_way.append(permit)
+        elif self.ours.circuit() is Circuit.OPEN and self.ours.refusal:
+            assert self.ours.refusal.retry_in == self.theirs.blocked_until - self.ours.now
+
+    @rule(which=st.integers(0, 5), good=st.booleans())
+    @precondition(lambda self: bool(self.under_way))
+    def answered(self, which: int, good: bool) -> None:
+        permit = self.under_way.pop(which % len(self.under_way))
+        late = permit.era != self.ours.breaker.era
+        if late and self.ours.circuit() is not Circuit.OPEN:
+            return  # the difference that test_a_late_result_decides_nothing is about
+        if good:
+            self.ours.tell(Worked(permit))
+            self.theirs.unhandled(self.ours.now)
+        else:
+            self.ours.tell(Broke(permit))
+            self.theirs.handled(self.ours.now)
+
+    @rule(count=st.integers(1, 6), good=st.booleans())
+    def a_burst(self, count: int, good: bool) -> None:
+        for _ in range(count):
+            self.asked()
+            if self.under_way:
+                self.answered(len(self.under_way) - 1, good)
+
+    @invariant()
+    def the_same_circuit(self) -> None:
+        if hasattr(self, "ours"):
+            assert self.ours.circuit().value == self.theirs.state
+
+
+SameAsPolly.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+test_same_as_polly = SameAsPolly.TestCase
+
+
+def both_half_open() -> tuple[Driver, PollyBreaker, Permit, Permit]:
+    """Ours and Polly's, half-open, with a call under way from before the break, and the probe."""
+    ours, theirs = Driver(), PollyBreaker(ratio=0.5, throughput=4, sampling=10, break_for=5)
+    early = ours.permit()
+    theirs.ask(ours.now)
+    for _ in range(4):
+        ours.fail()
+        theirs.ask(ours.now)
+        theirs.handled(ours.now)
+    ours.now += 5
+    probe = ours.permit()
+    assert theirs.ask(ours.now)
+    return ours, theirs, early, probe
+
+
+def test_a_late_result_decides_nothing() -> None:
+    ours, theirs, early, _ = both_half_open()
+    ours.tell(Worked(early))
+    theirs.unhandled(ours.now)
+    assert (ours.circuit(), theirs.state) == (Circuit.HALF_OPEN, "closed")
+    ours, theirs, early, _ = both_half_open()
+    ours.tell(Broke(early))
+    theirs.handled(ours.now)
+    assert (ours.circuit(), theirs.state) == (Circuit.HALF_OPEN, "open")
+
+
+def test_an_abandoned_probe_gives_its_place_back() -> None:
+    ours, theirs, _, probe = both_half_open()
+    ours.tell(Left(probe))
+    theirs.unhandled(ours.now)  # Polly's default does not handle OperationCanceledException
+    assert (ours.circuit(), theirs.state) == (Circuit.HALF_OPEN, "closed")
+    assert ours.ask()
+
+
+def test_a_probe_that_never_ends_does_not_keep_the_circuit_half_open() -> None:
+    driver = Driver(slow_after=3)
+    driver.half_open()
+    driver.now += 2.9
+    assert not driver.ask()
+    assert driver.circuit() is Circuit.HALF_OPEN
+    driver.now += 0.1
+    assert not driver.ask()
+    assert driver.circuit() is Circuit.OPEN
+    driver.now += 5
+    driver.work()
+    assert driver.circuit() is Circuit.CLOSED
+
+
+# --- what Polly has not ---
+
+
+def test_failures_in_a_row_open_it_below_the_throughput() -> None:
+    driver = Driver(failures_in_a_row=3, minimum_throughput=100)
+    driver.fail(2)
+    driver.work()
+    driver.fail(2)
+    assert driver.circuit() is Circuit.CLOSED
+    driver.fail()
+    assert driver.circuit() is Circuit.OPEN
+
+
+def test_the_ratio_opens_it_without_a_row() -> None:
+    driver = Driver(failures_in_a_row=3)
+    for _ in range(2):
+        driver.fail()
+        driver.work()
+    assert driver.circuit() is Circuit.CLOSED  # half have failed, but only a failure opens it
+    driver.fail()
+    assert driver.circuit() is Circuit.OPEN
+
+
+def test_failures_outside_the_window_do_not_count() -> None:
+    driver = Driver()
+    driver.fail(3)
+    driver.now += 10
+    driver.fail()
+    assert driver.circuit() is Circuit.CLOSED
+
+
+@pytest.mark.parametrize("result", [Worked, Left])
+def test_slow_counts_as_failed_however_it_ends(result: type[Worked | Left]) -> None:
+    driver = Driver(slow_after=2)
+    for _ in range(4):
+        permit = driver.permit()
+        driver.now += 2
+        driver.tell(result(permit))
+    assert driver.circuit() is Circuit.OPEN
+    assert driver.breaker.cause == "SLOW"
+
+
+def test_abandoned_in_time_says_nothing() -> None:
+    driver = Driver(slow_after=2, failures_in_a_row=2)
+    for _ in range(9):
+        driver.tell(Left(driver.permit()))
+    assert driver.breaker == replace(driver.breaker, slices=(), in_a_row=0)
+
+
+@pytest.mark.parametrize("probes", [1, 2, 3])
+def test_exactly_n_probes_and_all_must_succeed(probes: int) -> None:
+    driver = Driver(probes=probes)
+    permits = [driver.half_open(), *(driver.permit() for _ in range(probes - 1))]
+    for permit in permits:
+        assert not driver.ask()
+        assert driver.refusal == Refusal(PROBE_WAIT, "DOWN")
+        assert driver.circuit() is Circuit.HALF_OPEN
+        driver.tell(Worked(permit))
+    assert driver.circuit() is Circuit.CLOSED
+    assert driver.breaker == Breaker(options=driver.breaker.options, era=driver.breaker.era)
+
+
+def test_one_failed_probe_opens_it_again_whatever_the_others_found() -> None:
+    driver = Driver(probes=3)
+    first, second = driver.half_open(), driver.permit()
+    driver.tell(Worked(first))
+    driver.tell(Broke(second, "AGAIN"))
+    assert driver.circuit() is Circuit.OPEN
+    assert not driver.ask()
+    assert driver.refusal == Refusal(5, "AGAIN")
+
+
+@pytest.mark.parametrize(("cool_down", "breaks"), [(math.inf, [5, 10, 20, 40]), (12, [5, 10, 12, 12]), (1, [5, 5, 5])])
+def test_breaks_grow_up_to_the_cool_down_and_begin_again_after_success(cool_down: float, breaks: list[float]) -> None:
+    driver = Driver(growth=2)
+    driver.fail(4, cool_down)
+    for expected in breaks:
+        assert driver.breaker.open_until - driver.now == expected
+        driver.now = driver.breaker.open_until
+        driver.fail(1, cool_down)
+    driver.now = driver.breaker.open_until
+    driver.work()
+    driver.fail(4, cool_down)
+    assert driver.breaker.open_until - driver.now == 5
+
+
+def test_breaks_do_not_overflow() -> None:
+    driver = Driver(growth=10)
+    driver.opened()
+    for _ in range(100):
+        driver.now = driver.breaker.open_until
+        driver.fail(cool_down=60)
+    assert driver.breaker.open_until - driver.now == 60
+
+
+class AnyLife(RuleBasedStateMachine):
+    """Whatever comes, in whatever order and however late, these things hold."""
+
+    @initialize(probes=st.integers(1, 3), slow=st.sampled_from([None, 3.0]), row=st.sampled_from([None, 1, 3]))
+    def begin(self, probes: int, slow: float | None, row: int | None) -> None:
+        self.driver = Driver(probes=probes, slow_after=slow, failures_in_a_row=row, growth=2)
+        self.permits: list[Permit] = []
+        self.eras = [0]
+
+    @rule(seconds=STEPS)
+    def time_passes(self, seconds: float) -> None:
+        self.driver.now += seconds
+
+    @rule(cool_down=st.sampled_from([5.0, 60.0]))
+    def asked(self, cool_down: float) -> None:
+        before, permit = self.driver.circuit(), self.driver.ask(cool_down)
+        if permit:
+            self.permits.append(permit)
+            assert permit.era == self.driver.breaker.era
+        else:
+            assert self.driver.refusal
+            assert self.driver.refusal.retry_in > 0
+            assert before is not Circuit.CLOSED
+
+    @rule(which=st.integers(0, 9), kind=st.sampled_from([Worked, Broke, Left]))
+    @precondition(lambda self: bool(self.permits))
+    def answered(self, which: int, kind: type[Worked | Broke | Left]) -> None:
+        permit = self.permits.pop(which % len(self.permits))
+        before = self.driver.breaker
+        self.driver.tell(kind(permit))
+        if permit.era != before.era:
+            assert self.driver.breaker == before
+
+    @invariant()
+    def sound(self) -> None:
+        if not hasattr(self, "driver"):
+            return
+        breaker, now = self.driver.breaker, self.driver.now
+        assert len(breaker.probing) + breaker.passed <= breaker.options.probes
+        assert bool(breaker.probing or breaker.passed) <= (breaker.circuit is Circuit.HALF_OPEN)
+        assert len(breaker.slices) <= SLICES + 1
+        assert all(a.began_at < b.began_at for a, b in pairwise(breaker.slices))
+        assert breaker.open_until - now <= 60
+        self.eras.append(breaker.era)
+        assert self.eras[-1] - self.eras[-2] in {0, 1}
+
+
+AnyLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+test_any_life = AnyLife.TestCase
+
+
+@given(st.lists(st.tuples(STEPS, st.booleans()), max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_the_same_life_gives_the_same_breaker(life: list[tuple[float, bool]]) -> None:
+    one, other = Driver(), Driver()
+    for driver in (one, other):
+        for seconds, good in life:
+            driver.now += seconds
+            if permit := driver.ask():
+                driver.tell(Worked(permit) if good else Broke(permit))
+    assert one.breaker == other.breaker
+
+
+# --- the table ---
+
+
+def test_the_table_moves_the_circuit_only_as_it_should() -> None:
+    assert {(rule.circuit.value, rule.to.value) for rule in RULES if rule.to} == {
+        ("closed", "open"),
+        ("open", "half-open"),
+        ("half-open", "open"),
+        ("half-open", "closed"),
+    }
+
+
+def test_every_row_can_be_reached() -> None:
+    for i, row in enumerate(RULES):
+        before = [r for r in RULES[:i] if (r.circuit, r.on) == (row.circuit, row.on)]
+        assert all(r.when is not None for r in before), row
+
+
+def test_it_is_pure() -> None:
+    tree = ast.parse(inspect.getsource(module))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.Await | ast.AsyncFunctionDef | ast.Global)]
+    imported = {
+        name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in (a.name for a in node.names)
+    }
+    assert imported <= {"math", "msgspec"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("failure_ratio", 0),
+        ("failure_ratio", 1.5),
+        ("minimum_throughput", 1),
+        ("minimum_throughput", 2.5),
+        ("sampling", math.nan),
+        ("failures_in_a_row", 0),
+        ("slow_after", 0),
+        ("slow_after", "5"),
+        ("first_break", 0),
+        ("growth", 0.5),
+        ("probes", 0),
+        ("probes", True),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=rf"BreakerOptions\.{field}: must be") as caught:
+        BreakerOptions(**{field: value})  # type: ignore[arg-type]
+    assert caught.value.field == field
