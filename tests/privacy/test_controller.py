@@ -13,6 +13,7 @@ from tests.privacy.cast import FakeHolder, StubbornHolder, World, a_world, tasks
 from voicepilot.errors import ConfigurationError, NotInitializedError
 from voicepilot.ports import Collaborator, PurgeOrder, Purger, PurgeReceipt
 from voicepilot.privacy import EVERY_SESSION, DataClass, PrivacyController, PurgeReason, PurgeTarget
+from voicepilot.privacy.clock import SystemClock
 
 AUDIO, PARTIAL, FINAL, DIAGNOSTICS = DataClass
 
@@ -360,6 +361,11 @@ async def test_dispose_purges_everything_and_leaves_nothing(caplog: pytest.LogCa
         assert world.told() == [("*", "all", "disposed", 2, 1)]
         assert "refuse to be cancelled" in caplog.text
         await asyncio.sleep(5)
+
+
+def test_the_clock_of_a_controller_without_one_agrees_with_the_wall() -> None:
+    clock = SystemClock()
+    assert abs(clock.now() - clock.wall()) < 60
 
 
 async def test_an_idle_controller_owns_no_task_and_no_timer() -> None:

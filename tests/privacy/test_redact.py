@@ -189,6 +189,8 @@ def test_a_rule_of_the_wrong_type_is_refused(rule: RedactionRule) -> None:
         r"(?:[^)\]]+|x)+",
         r"(a{1,3})+",
         r"(a+){2}",
+        r"(a+){,}",
+        r"(a+){,3}",
         r"x(?:(?:y|z)w)*?",
     ],
 )
@@ -209,7 +211,8 @@ def test_a_repeat_inside_a_repeat_is_hazardous(pattern: str) -> None:
         r"(?i)order\s{1,3}(?:no|number)",
         r"[]a)+(]+x",
         r"[^]]+",
-        r"a{,}b",
+        r"a{,}b{}",
+        r"(a+){x}",
         r"x{2,}",
         r"(?<!\d)\d{6}(?!\d)",
         r"(?=a+)b",

@@ -70,7 +70,7 @@ def _quantifier(pattern: str, at: int) -> tuple[int, int]:
         most, width = (1 if char == "?" else _UNBOUNDED), 1
     elif braces := _BRACES.match(pattern, at):
         low, comma, high = braces.groups()
-        if not low and not high:
+        if not (low or comma):
             return 0, 0
         most, width = int(high or (_UNBOUNDED if comma else low)), len(braces.group())
     else:
