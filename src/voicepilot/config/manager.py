@@ -161,6 +161,7 @@ class ConfigurationManager:
         """
         if self._watched is None:
             return
+        self._look(self._watched)  # what happened before there was a watcher
         try:
             async for _ in self._watched.stirrings():
                 self._look(self._watched)

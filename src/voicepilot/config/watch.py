@@ -53,7 +53,6 @@ class Watched:
             rust_timeout=LOOK_AGAIN,
             yield_on_timeout=True,
             recursive=False,
-            raise_interrupt=False,
         )
         async for _ in changes:
             yield
