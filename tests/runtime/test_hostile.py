@@ -504,3 +504,23 @@ async def test_a_failing_round_is_told_once_to_those_who_wait_for_it() -> None:
         assert isinstance(told, RenewalFailed)
         assert len({id(result) for result in results}) == 1
         logging.getLogger("voicepilot").debug("%s", told.result.error)
+
+
+async def test_a_hook_that_comes_back_late_is_not_taken_for_the_next_one() -> None:
+    told: list[str] = []
+
+    async def resumed(_: object) -> None:
+        await asyncio.sleep(1)
+        told.append("resumed")
+
+    async with a_world() as world:
+        world.manager.register_conversation_hooks(
+            ConversationLifecycleHooks(
+                on_session_suspending=lambda *_: swallow(5.5),  # half a second over its time
+                on_session_resumed=resumed,
+            )
+        )
+        world.manager.on_session_renewed(lambda event: told.append(event.type))
+        session = await world.manager.start_session()
+        assert (await world.manager.renew_session(session.session_id)).success
+        assert told == ["renewal-started", "resumed", "renewal-completed"]
