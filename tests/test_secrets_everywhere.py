@@ -313,7 +313,18 @@ async def a_session_with(net: Net, service: EphemeralKeyService) -> None:
             await manager.end_session()
     net.look("event", *recorder.events)
     net.look("news", news)
-    net.look("repr", service, vars(service), service.profile)
+    net.look("repr", service, vars(service), service.profile, vars(service._credential))
+
+
+@pytest.mark.sockets
+async def test_a_credential_that_looks_like_nothing_and_is_sent_back() -> None:
+    net, plain = Net("hunter-of-whales"), "hunter-of-whales"
+    with logs_into(net):
+        async with RealtimeEmulator() as emulator:
+            emulator.faults.add(Fault(place="mint", kind="status", status=403, message=f"not {plain}", code=plain))
+            profile = OpenAIProfile(base_url=emulator.base_url)
+            await a_session_with(net, EphemeralKeyService(profile, credential=plain))
+    net.check()
 
 
 @pytest.mark.sockets

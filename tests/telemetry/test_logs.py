@@ -92,13 +92,16 @@ async def test_handlers_of_the_application_see_whose_event_it_is(caplog: pytest.
     assert record.getMessage().endswith("INVALID_CREDENTIALS")
 
 
-async def test_nothing_is_computed_for_a_level_nobody_wants() -> None:
+async def test_nothing_is_computed_for_a_level_nobody_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[object] = []
+    monkeypatch.setattr("voicepilot.telemetry.logs._fields", computed.append)
     logging.getLogger("voicepilot").setLevel(logging.ERROR)
     try:
         async with a_watched_world() as world:
             await world.manager.start_session()
     finally:
         logging.getLogger("voicepilot").setLevel(logging.NOTSET)
+    assert computed == []
 
 
 def test_secrets_are_hidden_in_messages_fields_and_tracebacks(output: io.StringIO) -> None:

@@ -8,10 +8,11 @@ import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from tests.telemetry.watching import Watched, a_watched_world
 
-from voicepilot import SessionStartError
+from voicepilot import ConversationLifecycleHooks, SessionStartError
 from voicepilot.errors import AuthenticationError, KeyServiceError, RateLimitError
 from voicepilot.telemetry.metrics import METRICS, MOST_CODES, Metric
 from voicepilot.testing import FakeKeyService
+from voicepilot.testing.virtual import EPOCH
 
 BUSY = RateLimitError("busy", status=429)
 
@@ -127,6 +128,35 @@ async def test_a_gap_ends_with_the_session() -> None:
         await world.manager.end_session()
         await asyncio.sleep(100)
     assert world.points("voicepilot.key.gap") == {(): 50.0}
+
+
+async def test_a_gap_is_counted_from_the_lapse_also_when_the_machine_slept() -> None:
+    async with a_watched_world(key_life_seconds=100, renewal_margin_seconds=20, inactivity_timeout_minutes=60) as world:
+        await world.manager.start_session()
+        await asyncio.sleep(50)
+        world.clock.suspend(200)
+        await asyncio.sleep(30)
+        awake = world.recorder.of("renewal-completed")[0].at - EPOCH
+    assert awake > 250
+    assert world.points("voicepilot.key.gap") == {(): pytest.approx(awake - 100, abs=1e-3)}
+
+
+async def test_a_gap_ends_when_the_key_comes_not_when_the_application_has_resumed() -> None:
+    class Slow(ConversationLifecycleHooks):
+        async def on_session_resumed(self, _: object) -> None:
+            await asyncio.sleep(2)
+
+    async with a_watched_world(key_life_seconds=100, renewal_margin_seconds=20, inactivity_timeout_minutes=60) as world:
+        world.manager.register_conversation_hooks(Slow())
+        await world.manager.start_session()
+        world.fake.fail(BUSY, 9_999)
+        await asyncio.sleep(130)
+        world.fake.heal()
+        await asyncio.sleep(60)
+        key = world.recorder.of("renewal-completed")[-1].session.key
+        assert key is not None
+        lapsed = world.recorder.of("authentication-error")[-1].at
+    assert world.points("voicepilot.key.gap") == {(): pytest.approx(key.issued_at - lapsed, abs=1e-3)}
 
 
 async def test_a_key_that_was_refused_counts_as_none() -> None:

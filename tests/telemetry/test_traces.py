@@ -13,6 +13,7 @@ from tests.telemetry.watching import Watched, a_watched_world, links, own_id, se
 
 from voicepilot import SessionEndedError, SessionManager, SessionStartError
 from voicepilot.errors import AuthenticationError, KeyServiceError, ProviderUnavailableError, RateLimitError
+from voicepilot.ports import KeyRequest
 from voicepilot.telemetry import WatchedKeyService, instrument
 from voicepilot.telemetry.traces import ATTRIBUTES, END, MINT, PURGE, RENEWAL, SPANS, START
 from voicepilot.testing import FakeKeyService
@@ -88,6 +89,8 @@ async def test_a_round_is_linked_to_the_failed_round_before_it() -> None:
     assert told(lost)["error.code"] == "RENEWAL_FAILED"
     assert (lost.status.description, told(lost)["error.type"]) == ("RATE_LIMITED", "RATE_LIMITED")
     assert [event.name for event in lost.events] == []
+    mints = world.spans(MINT)
+    assert [bool(links(span)) for span in mints] == [False, False, True, False, False]  # none across rounds
 
 
 async def test_a_start_that_gets_no_key_has_failed() -> None:
@@ -185,8 +188,9 @@ async def test_the_mint_is_current_while_it_lasts() -> None:
 
     async with a_watched_world(keys=Curious()) as world:
         await world.manager.start_session()
+        await world.keys.request_ephemeral_key(KeyRequest(session_id="of nobody's"))
         assert trace.get_current_span() is trace.INVALID_SPAN
-    assert seen == [MINT]
+    assert seen == [MINT, MINT]
 
 
 async def test_labels_and_reasons_show_no_secret() -> None:
