@@ -11,7 +11,9 @@ from typing import Any
 from voicepilot.config import ConfigurationManager, ProviderSettings, SectionChanged, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.credentials.provider import credential_of, profile_of
-from voicepilot.ports import Clock, Host, Purger, RecoveryExecutor
+from voicepilot.ports import Clock, Collaborator, Host, Purger, RecoveryExecutor
+from voicepilot.privacy import PrivacyController
+from voicepilot.recovery import RecoveryExecutor as Executor
 from voicepilot.runtime.manager import SessionManager
 
 
@@ -26,7 +28,7 @@ def build_manager(
     clock: Clock | None = None,
     **settings: Any,
 ) -> SessionManager:
-    """A manager that makes, initialises and disposes its own configuration and key service.
+    """A manager that makes, initialises and disposes its own parts; a controller or executor that is given stays yours.
 
     `credential` is whatever `EphemeralKeyService` takes for one; `settings` are the keywords of `Settings.load`, and
     `watch_file=True` for settings that follow their file. Raises `ConfigurationError`.
@@ -37,7 +39,15 @@ def build_manager(
     key_service = EphemeralKeyService(configuration.provider, credential=credential, clock=clock, logger=logger)
     if credential is None:
         configuration.on_changed(_next_mint_uses(configuration, key_service))
-    return SessionManager(
+    owned: list[Collaborator] = [configuration, key_service]
+    if recovery_executor is None:
+        recovery_executor = _executor(configuration.settings, clock, logger)
+        owned.append(recovery_executor)
+    ours = None
+    if privacy_controller is None:
+        privacy_controller = ours = _controller(configuration, clock, logger)
+        owned.append(ours)
+    manager = SessionManager(
         key_service,
         configuration=configuration,
         logger=logger,
@@ -45,8 +55,29 @@ def build_manager(
         recovery_executor=recovery_executor,
         host=host,
         clock=clock,
-        owned=(configuration, key_service),
+        owned=owned,
     )
+    if ours is not None:
+        manager.on_session_state_changed(ours.on_state_changed)
+    return manager
+
+
+def _executor(settings: Settings, clock: Clock | None, logger: logging.Logger | None) -> Executor:
+    return Executor(policies=settings.retry_policies(), breaker=settings.breaker_options(), clock=clock, logger=logger)
+
+
+def _controller(
+    configuration: ConfigurationManager, clock: Clock | None, logger: logging.Logger | None
+) -> PrivacyController:
+    controller = PrivacyController(configuration.settings.retention_policy(), clock=clock, logger=logger)
+
+    def changed(news: SectionChanged) -> None:
+        policy = configuration.settings.retention_policy()
+        if news.section == "privacy" and controller.is_initialized and policy != controller.policy.policy:
+            controller.update_policy(policy)
+
+    configuration.on_changed(changed)
+    return controller
 
 
 def check_settings(settings: Settings, credential: Any = None) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from voicepilot.cli.app import run_app
+from voicepilot.cli import emulate as command
+from voicepilot.cli.app import PORT, run_app
 from voicepilot.config.listing import reference
+from voicepilot.emulator import RealtimeEmulator
+from voicepilot.emulator.options import Options
 
 CANARY = "sk-canary-CREDENTIAL-0123456789"
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -99,3 +103,21 @@ def test_the_reference_page_is_not_stale(capsys: pytest.CaptureFixture[str], tmp
     assert capsys.readouterr().out == reference()
     assert run_app(["config", "reference", "--output", str(tmp_path / "page.md")]) == 0
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == reference()
+
+
+def test_emulate_takes_what_it_is_not_told_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Options] = []
+
+    class Noted(RealtimeEmulator):
+        def __init__(self, options: Options | None = None, **changes: Any) -> None:
+            super().__init__(options, **changes)
+            made.append(self.options)
+
+    monkeypatch.setattr(command, "RealtimeEmulator", Noted)
+    monkeypatch.setattr(command, "run", lambda _: 0)
+    Path("mine.toml").write_text("[emulator]\nport = 1\nkey_life = 20\nseed = 7\n")
+    assert run_app(["emulate", "--config", "mine.toml", "--port", "2"]) == 0
+    assert run_app(["emulate"]) == 0
+    assert made == [Options(port=2, key_life=20, seed=7), Options(port=PORT)]
+    Path("mine.toml").write_text("[emulator]\nport = 99999\n")
+    assert run_app(["emulate", "--config", "mine.toml"]) == 2

@@ -21,7 +21,9 @@ from voicepilot import (
 )
 from voicepilot.build import build_manager
 from voicepilot.config import SectionChanged
-from voicepilot.testing import FakeKeyService, VirtualClock
+from voicepilot.privacy import PrivacyController, RetentionPolicy
+from voicepilot.recovery import RecoveryExecutor
+from voicepilot.testing import FakeKeyService, FakePurger, VirtualClock
 
 LIMIT = 30.0
 """Seconds after which a test that waits for a real file gives up."""
@@ -134,6 +136,31 @@ def built(**settings: Any) -> tuple[ConfigurationManager, EphemeralKeyService]:
 
 async def key_of(service: EphemeralKeyService) -> str:
     return (await service._credential.secret()).reveal()
+
+
+async def test_what_is_built_is_built_by_the_settings_and_new_windows_apply_at_once() -> None:
+    manager = build_manager(api_key="k", retry_attempts=2, breaker_probes=3, audio_seconds=1)
+    configuration = manager._configuration
+    executor, controller = manager._performer.recovery.executor, manager._performer.purger
+    assert isinstance(configuration, ConfigurationManager)
+    assert isinstance(executor, RecoveryExecutor)
+    assert isinstance(controller, PrivacyController)
+    assert executor._policies == configuration.settings.retry_policies()
+    assert executor._circuits._new.options.probes == 3
+    async with manager:
+        assert controller.policy.policy == RetentionPolicy(audio_seconds=1)
+        write("[privacy]\ndiagnostics_seconds = 60\n")
+        configuration.reload()
+        assert controller.policy.policy == RetentionPolicy(audio_seconds=1, diagnostics_seconds=60)
+    assert not controller.is_initialized
+
+
+async def test_a_controller_and_an_executor_that_are_given_are_used() -> None:
+    purger, executor = FakePurger(), RecoveryExecutor()
+    manager = build_manager(api_key="k", privacy_controller=purger, recovery_executor=executor)
+    assert manager._performer.purger is purger
+    assert manager._performer.recovery.executor is executor
+    assert len(manager._owned) == 2
 
 
 async def test_a_new_api_key_is_used_for_the_next_mint(monkeypatch: pytest.MonkeyPatch) -> None:

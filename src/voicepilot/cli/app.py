@@ -106,9 +106,11 @@ def demo(
 
 
 @app.command(short_help="Run a Realtime provider on this machine, to test against.")
-def emulate(
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.")] = PORT,
+def emulate(  # noqa: PLR0913, PLR0917 - one for each option
+    host: Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port to listen on; 0 for any free one.", show_default=str(PORT))
+    ] = None,
     key_life: Annotated[
         float | None,
         typer.Option(
@@ -116,11 +118,13 @@ def emulate(
         ),
     ] = None,
     session_life: Annotated[
-        float, typer.Option(metavar="S", help="Seconds after which a connection is ended as expired.")
-    ] = 3600,
+        float | None,
+        typer.Option(metavar="S", help="Seconds after which a connection is ended as expired.", show_default="3600"),
+    ] = None,
     time_scale: Annotated[
-        float, typer.Option(metavar="N", help="Let lives, delays and outages pass N times faster.")
-    ] = 1,
+        float | None,
+        typer.Option(metavar="N", help="Let lives, delays and outages pass N times faster.", show_default="1"),
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -135,7 +139,10 @@ def emulate(
             metavar="FILE", help="What to answer: a YAML script, or a recording (.jsonl).", show_default="an echo"
         ),
     ] = None,
-    pacing: Annotated[Literal["instant", "realtime"], typer.Option(help="How fast audio answers arrive.")] = "instant",
+    pacing: Annotated[
+        Literal["instant", "realtime"] | None,
+        typer.Option(help="How fast audio answers arrive.", show_default="instant"),
+    ] = None,
     tls: Annotated[
         bool, typer.Option("--tls", help="Speak https and wss, with a certificate made for the occasion.")
     ] = False,
@@ -143,6 +150,12 @@ def emulate(
         str | None, typer.Option(metavar="FILE", help="Speak TLS with this certificate (PEM) …")
     ] = None,
     private_key: Annotated[str | None, typer.Option(metavar="FILE", help="… and its private key (PEM).")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="What is not said here is in its section emulator.", show_default="./voicepilot.toml"
+        ),
+    ] = None,
 ) -> int:
     """Run a Realtime provider on this machine, to develop and test against: no account, no cost.
 
@@ -154,13 +167,14 @@ def emulate(
     return run_emulator(
         faults=fault or (),
         script=script,
+        config_file=config,
         host=host,
         port=port,
         key_life=key_life,
         session_life=session_life,
         time_scale=time_scale,
         pacing=pacing,
-        tls=tls,
+        tls=tls or None,
         certificate=certificate,
         private_key=private_key,
     )

@@ -12,18 +12,22 @@ from typing import Any
 import msgspec
 
 from voicepilot.cli.running import Stopper, run
+from voicepilot.config import Settings
 from voicepilot.emulator import Fault, RealtimeEmulator, Script, parse_fault
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 
 
-def emulate(*, faults: Sequence[str], script: str | None, **options: Any) -> int:  # Any: the fields of emulator Options
-    """Serve until somebody says stop, which is how a server ends well: exit code 0."""
+def emulate(
+    *, faults: Sequence[str], script: str | None, config_file: str | None, **given: Any
+) -> int:  # Any: the fields of emulator Options
+    """Serve until somebody says stop, which is how a server ends well: exit code 0. None: as the settings say."""
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     planned = [parse_fault(text) for text in faults]
     if script is not None:
         options["answers"] = Script.load(script)
-    emulator = RealtimeEmulator(**options)
+    emulator = RealtimeEmulator(Settings.load_only("emulator", config_file=config_file).emulator_options(), **options)
 
     async def serve(_: Stopper) -> int:
         return await _serve(emulator, planned)
