@@ -364,9 +364,9 @@ class TestRecovery:
         assert driver.see().phase is Phase.RECOVERING
         driver.finish_hook()
         driver.finish_hook()
-        assert driver.see().phase is Phase.ACTIVE
         driver.pass_time(0.1)
-        assert driver.see().phase is Phase.RENEWING
+        assert driver.see().phase is Phase.RECOVERING
+        assert driver.in_flight()
 
     def test_a_machine_that_slept_past_the_expiry_recovers(self) -> None:
         driver = Driver(enable_inactivity_timeout=False)

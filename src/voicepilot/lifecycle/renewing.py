@@ -113,6 +113,7 @@ def complete_renewal(session: Session, _: Input, now: float) -> Outcome:
         failed_rounds=0,
         degraded=session.connection is ConnectionStatus.FAILED,
         last_error=None,
+        expire_at=key.expires_at,  # armed anew, in case it passed while hooks were slow
         renew_at=deadlines.renewal_time(key, session.config, session.session_id),
     )
     return session, (Publish(RenewalCompleted(session=session, at=now, result=result)), AnswerRenewal(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import heapq
 import logging
 from typing import Protocol
@@ -51,6 +52,7 @@ class SessionTimerManager:
         self._count = 0
         self._handle: asyncio.TimerHandle | None = None
         self._drift = 0.0
+        self._context = contextvars.copy_context()
 
     def bind(self, sleeper: Sleeper, clock: Clock) -> None:
         """Serve this manager; called by its initialize."""
@@ -58,6 +60,7 @@ class SessionTimerManager:
             raise ConfigurationError("this SessionTimerManager serves another SessionManager: give each its own")
         self._sleeper, self._clock = sleeper, self._clock or clock
         self._drift = self._clock.wall() - self._clock.now()
+        self._context = contextvars.copy_context()  # else a timer would run in the context of whoever armed it last
 
     @property
     def clock(self) -> Clock:
@@ -121,7 +124,7 @@ class SessionTimerManager:
         self._disarm()
         if self._heap and self._sleeper:
             delay = min(LOOK_AGAIN, max(0.0, self._heap[0][0] - self.clock.now()))
-            self._handle = asyncio.get_running_loop().call_later(delay, self._look)
+            self._handle = asyncio.get_running_loop().call_later(delay, self._look, context=self._context)
 
     def _disarm(self) -> None:
         if self._handle:
