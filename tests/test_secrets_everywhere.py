@@ -356,11 +356,8 @@ WRONG: dict[str, Callable[[], object]] = {
 }
 
 
-LEAKS = pytest.mark.xfail(reason="Settings take an address with a password in it, which only the profile refuses")
-
-
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize("wrong", [pytest.param(name, marks=[LEAKS] if "address" in name else []) for name in WRONG])
+@pytest.mark.parametrize("wrong", WRONG)
 def test_settings_and_what_is_said_of_wrong_ones(wrong: str) -> None:
     net = Net(CREDENTIAL)
     try:

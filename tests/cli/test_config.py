@@ -55,6 +55,7 @@ def test_no_secret_is_shown_wherever_it_was_put(
     monkeypatch.setenv("VOICEPILOT_PROVIDER__ENTRA_SCOPE", plain)
     assert run_app(["config", "show", *flags]) == 0
     monkeypatch.setenv("VOICEPILOT_PROVIDER__PROFILE", CANARY)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"https://user:{plain}@x.example/v1")
     assert run_app(["config", "check", *flags]) == 2
     assert run_app(["config", "show", *flags]) == 2
     said = capsys.readouterr()

@@ -39,6 +39,16 @@ class Section(BaseModel):
         return cls.applies.get(name, RESTART)
 
 
+def _bare(address: str) -> str:
+    # Settings are shown, so a password never gets into one; whether a key may be sent there, the profile judges.
+    if any(mark in address for mark in "@?#"):
+        raise ValueError("must have no user name, password, query or fragment")
+    return address
+
+
+Address = Annotated[str, AfterValidator(_bare)]
+
+
 class ProviderSettings(Section):
     """Who gives us keys. None means the default that docs/keys.md states."""
 
@@ -47,10 +57,10 @@ class ProviderSettings(Section):
     profile: Literal["openai", "azure", "azure-preview"] = Field(
         default="openai", description="openai, azure or azure-preview; without it the address that is set decides"
     )
-    base_url: str | None = Field(
+    base_url: Address | None = Field(
         default=None, description="an https address ending in /v1, such as https://api.openai.com/v1"
     )
-    azure_endpoint: str | None = Field(default=None, description="https://NAME.openai.azure.com")
+    azure_endpoint: Address | None = Field(default=None, description="https://NAME.openai.azure.com")
     model: str | None = Field(
         default=None, min_length=1, description="the model of new sessions; on Azure the deployment's name"
     )
