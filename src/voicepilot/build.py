@@ -43,11 +43,10 @@ def build_manager(
     if recovery_executor is None:
         recovery_executor = _executor(configuration.settings, clock, logger)
         owned.append(recovery_executor)
-    ours = None
     if privacy_controller is None:
-        privacy_controller = ours = _controller(configuration, clock, logger)
-        owned.append(ours)
-    manager = SessionManager(
+        privacy_controller = controller = _controller(configuration, clock, logger)
+        owned.append(controller)
+    return SessionManager(
         key_service,
         configuration=configuration,
         logger=logger,
@@ -57,9 +56,6 @@ def build_manager(
         clock=clock,
         owned=owned,
     )
-    if ours is not None:
-        manager.on_session_state_changed(ours.on_state_changed)
-    return manager
 
 
 def _executor(settings: Settings, clock: Clock | None, logger: logging.Logger | None) -> Executor:

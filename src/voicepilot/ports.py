@@ -180,6 +180,30 @@ class Purger(Protocol):
         ...
 
 
+PURGE_REASONS = frozenset(
+    {
+        "disposed",
+        "force-termination",
+        "inactivity-timeout",
+        "renewal-failed",
+        "session-ended",
+        "start-cancelled",
+        "start-failed",
+        "user-requested",
+    }
+)
+"""Why a session's end purges its data. An end for a reason of the application's own purges for `session-ended`."""
+
+
+@runtime_checkable
+class FollowsSessions(Protocol):
+    """A purger whose retention windows start when a session no longer needs its data."""
+
+    def on_state_changed(self, event: Any) -> None:
+        """Hear of a session's change of phase (a `StateChanged` event)."""
+        ...
+
+
 class OperationContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a recovery executor is told about an operation, in the seed's words."""
 

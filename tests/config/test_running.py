@@ -160,7 +160,7 @@ async def test_a_controller_and_an_executor_that_are_given_are_used() -> None:
     manager = build_manager(api_key="k", privacy_controller=purger, recovery_executor=executor)
     assert manager._performer.purger is purger
     assert manager._performer.recovery.executor is executor
-    assert len(manager._owned) == 2
+    assert len(manager._life.owned) == 2
 
 
 async def test_a_new_api_key_is_used_for_the_next_mint(monkeypatch: pytest.MonkeyPatch) -> None:

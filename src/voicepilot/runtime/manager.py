@@ -13,7 +13,6 @@ from typing import Any, Self
 
 from voicepilot.errors import (
     Fault,
-    NotInitializedError,
     SessionEndedError,
     SessionError,
     SessionLimitError,
@@ -40,6 +39,7 @@ from voicepilot.ports import (
     ChangingDefaults,
     Clock,
     Collaborator,
+    FollowsSessions,
     Host,
     KeyMinter,
     Purger,
@@ -49,19 +49,14 @@ from voicepilot.ports import (
 )
 from voicepilot.runtime.clock import SystemClock
 from voicepilot.runtime.hooks import ConversationLifecycleHooks
+from voicepilot.runtime.life import Life
 from voicepilot.runtime.observers import Subscription
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
-from voicepilot.runtime.supervisor import is_inside, others_code
+from voicepilot.runtime.supervisor import is_inside
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import SessionCredential
-
-COLLABORATOR_LIMIT = 2.0
-"""Seconds that dispose gives each collaborator of its own."""
-
-DRAIN_LIMIT = 1.0
-"""Seconds that dispose gives async handlers to hear of the last events."""
 
 
 class BuiltInDefaults:
@@ -102,10 +97,9 @@ class SessionManager:
         self._timers = timer_manager or SessionTimerManager(self._clock, self._logger)
         self._performer = Performer(key_service, self._timers, self._clock, self._logger)
         self._performer.recovery.host = host
-        self._unfollow: Callable[[], None] | None = None
-        self._owned = tuple(owned)  # collaborators that are initialised and disposed with us, in this order
-        self._state: str = "new"  # new, initialized, disposing, disposed
-        self._turn = asyncio.Lock()  # one initialize or dispose at a time
+        self._life = Life(self._performer, self._timers, self._clock, self._logger, owned)
+        self._life.on_begin = self._follow_configuration
+        self._told_moves: Subscription | None = None
         if privacy_controller is not None:
             self.set_privacy_controller(privacy_controller)
         if recovery_executor is not None:
@@ -128,78 +122,24 @@ class SessionManager:
 
         Raises `NotInitializedError` naming the collaborator that must be initialised first.
         """
-        if self._state == "new":
-            async with self._turn:
-                if self._state == "new":
-                    await self._begin()
-        if self._state != "initialized":
-            raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
-
-    async def _begin(self) -> None:
-        for collaborator in self._owned:
-            await collaborator.initialize()
-        needed: dict[str, object] = {
+        needed = {
             "EphemeralKeyService": self._key_service,
             "ConfigurationManager": self._configuration,
+            "PrivacyController": self._performer.purger,
         }
-        for name, given in needed.items():
-            if not getattr(given, "is_initialized", True):
-                raise NotInitializedError(name, f"{name} must be initialized before SessionManager")
-        self._performer.slots = self._configuration.max_concurrent_sessions
-        self._timers.bind(self._performer, self._clock)
-        await self._performer.supervisor.start(self._close)
-        self._follow_configuration()
-        self._state = "initialized"
+        await self._life.initialize(needed)
 
     async def dispose(self) -> None:
         """End every session, wait for what was started, and let go of everything. May be called twice.
 
         From inside a hook or handler it is only requested and returns at once.
         """
-        supervisor = self._performer.supervisor
-        if self._state == "initialized":
-            self._state = "disposing"
-            supervisor.request_stop()
-        if is_inside(supervisor):
-            return
-        async with self._turn:  # an initialize under way comes first
-            if self._state in {"new", "initialized"}:
-                self._state = "disposing"
-            if supervisor.is_begun:
-                await supervisor.stop()
-            else:
-                await self._let_go()
-            self._state = "disposed"
-
-    async def _close(self) -> None:
-        self._state = "disposing"
-        if self._unfollow is not None:
-            self._unfollow()
-        live = [entry.until_over() for entry in self._performer.registry.live()]
-        for entry in self._performer.registry.live():
-            self._performer.apply(entry, EndRequested("disposed"))
-        if live:
-            await asyncio.wait(live, timeout=3.0)
-        await self._performer.observers.drain(DRAIN_LIMIT)
-        self._performer.close()
-        self._timers.close()
-        await self._let_go()
-        self._state = "disposed"
-
-    async def _let_go(self) -> None:
-        """Dispose what is ours, the last first; one that fails or hangs does not hold up the others."""
-        for collaborator in reversed(self._owned):
-            try:
-                with others_code():
-                    async with asyncio.timeout(COLLABORATOR_LIMIT):
-                        await collaborator.dispose()
-            except Exception:
-                self._logger.exception("%s could not be disposed", type(collaborator).__name__)
+        await self._life.dispose()
 
     @property
     def is_initialized(self) -> bool:
         """Whether sessions can be started."""
-        return self._state == "initialized"
+        return self._life.state == "initialized"
 
     async def __aenter__(self) -> Self:
         try:
@@ -211,17 +151,6 @@ class SessionManager:
 
     async def __aexit__(self, *_: object) -> None:
         await self.dispose()
-
-    def _require_initialized(self) -> None:
-        if self._state == "new":
-            raise NotInitializedError(
-                "SessionManager", "SessionManager is not initialized: await initialize() first, or use `async with`"
-            )
-
-    def _require(self) -> None:
-        self._require_initialized()
-        if self._state == "disposed":
-            raise NotInitializedError("SessionManager", "this SessionManager was disposed: make a new one")
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -241,8 +170,8 @@ class SessionManager:
         Raises `ConfigurationError`, `SessionLimitError`, `SessionStartError` (no key could be had; `__cause__` says
         why), or `SessionEndedError` when the session was ended meanwhile.
         """
-        self._require()
-        if self._state != "initialized":
+        self._life.require()
+        if self._life.state != "initialized":
             raise SessionEndedError("the SessionManager is being disposed: no session is started any more")
         wish = Wish(model=model, session=copy.deepcopy(dict(session or {})), labels=dict(labels or {}))
         entry = self._new_entry(config, wish)
@@ -278,7 +207,7 @@ class SessionManager:
         Idempotent; an unknown or ended session is nothing to do, also after dispose. From inside a hook or handler it
         is only requested.
         """
-        self._require_initialized()
+        self._life.require_initialized()
         registry = self._performer.registry
         entry = registry.current() if session_id is None else registry.get(session_id)
         if entry is None:
@@ -294,7 +223,7 @@ class SessionManager:
         A failure is a result with `success=False` and an `error`, never an exception. A cancelled caller leaves the
         renewal running. From inside a hook or handler it is only requested, and the result says so.
         """
-        self._require()
+        self._life.require()
         entry = self._performer.registry.get(session_id)
         if entry is None:
             return RenewalResult(session_id=session_id, success=False, error=_not_found(session_id).fault)
@@ -335,7 +264,7 @@ class SessionManager:
 
     def reset_inactivity_timer(self, session_id: str) -> None:
         """Note that somebody spoke or typed. Cheap enough for every audio frame; an unknown id is nothing to do."""
-        self._require_initialized()
+        self._life.require_initialized()
         entry = self._performer.registry.get(session_id)
         if entry is not None:
             entry.active_at = self._clock.now()
@@ -346,31 +275,31 @@ class SessionManager:
 
     def get_session_info(self, session_id: str) -> SessionInfo | None:
         """A frozen snapshot, or None when the session is unknown."""
-        self._require()
+        self._life.require()
         entry = self._performer.registry.get(session_id)
         return info(entry.fold()) if entry else None
 
     def get_current_session(self) -> SessionInfo | None:
         """The most recently active session that is live, in whatever phase."""
-        self._require()
+        self._life.require()
         entry = self._performer.registry.current()
         return info(entry.fold()) if entry else None
 
     def get_all_sessions(self) -> tuple[SessionInfo, ...]:
         """Every session known: live, ending, and failed ones until they are forgotten."""
-        self._require()
+        self._life.require()
         return tuple(info(entry.fold()) for entry in self._performer.registry)
 
     def is_session_active(self, session_id: str | None = None) -> bool:
         """Whether a session, or the current one, is active or renewing."""
-        self._require()
+        self._life.require()
         registry = self._performer.registry
         entry = registry.current() if session_id is None else registry.get(session_id)
         return entry is not None and entry.session.phase in {Phase.ACTIVE, Phase.RENEWING}
 
     def get_session_config(self, session_id: str) -> SessionConfig | None:
         """The config in force, or None when the session is unknown."""
-        self._require()
+        self._life.require()
         entry = self._performer.registry.get(session_id)
         return entry.session.config if entry else None
 
@@ -439,8 +368,18 @@ class SessionManager:
         return self._performer.hooks.register(hooks)
 
     def set_privacy_controller(self, controller: Purger) -> None:
-        """Let `controller` purge each session's data when it ends."""
+        """Let `controller` purge each session's data when it ends, and tell it how sessions move if it asks."""
+        if self._told_moves is not None:
+            self._told_moves.dispose()
+            self._told_moves = None
         self._performer.purger = controller
+        if isinstance(controller, FollowsSessions):
+            self._told_moves = self.on_session_state_changed(controller.on_state_changed)
+
+    @property
+    def privacy_controller(self) -> Purger:
+        """Who purges each session's data; holders register there."""
+        return self._performer.purger
 
     def set_recovery_executor(self, executor: RecoveryExecutor, plan: object | None = None) -> None:
         """Let every attempt at a key pass through `executor`."""
@@ -452,13 +391,15 @@ class SessionManager:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _follow_configuration(self) -> None:
+    def _follow_configuration(self) -> Callable[[], None] | None:
+        """Take the defaults in force and, where they can change, their changes."""
         configuration: object = self._configuration
-        is_ours = any(id(configuration) == id(ours) for ours in self._owned)
-        if isinstance(configuration, ChangingDefaults):
-            self._unfollow = configuration.on_defaults_changed(self._apply_defaults).dispose
-            if is_ours:
-                self._performer.supervisor.spawn(configuration.follow(), "voicepilot-configuration")
+        self._performer.slots = self._configuration.max_concurrent_sessions
+        if not isinstance(configuration, ChangingDefaults):
+            return None
+        if any(id(configuration) == id(ours) for ours in self._life.owned):
+            self._performer.supervisor.spawn(configuration.follow(), "voicepilot-configuration")
+        return configuration.on_defaults_changed(self._apply_defaults).dispose
 
     def _apply_defaults(self, old: SessionConfig, new: SessionConfig) -> None:
         """New defaults reach live sessions, except the fields that were given another value for a session."""
@@ -481,7 +422,7 @@ class SessionManager:
         return Entry(Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish))
 
     def _known(self, session_id: str) -> Entry:
-        self._require()
+        self._life.require()
         entry = self._performer.registry.get(session_id)
         if entry is None:
             raise _not_found(session_id)

@@ -7,6 +7,7 @@ import copy
 import inspect
 import logging
 import math
+import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -36,7 +37,7 @@ from voicepilot.lifecycle.inputs import (
 )
 from voicepilot.lifecycle.machine import step, wake
 from voicepilot.lifecycle.session import Session, info
-from voicepilot.ports import Clock, EphemeralKey, KeyMinter, KeyRequest, PurgeOrder, Purger, PurgeReceipt
+from voicepilot.ports import PURGE_REASONS, Clock, EphemeralKey, KeyMinter, KeyRequest, PurgeOrder, Purger, PurgeReceipt
 from voicepilot.runtime.hooks import HookSet
 from voicepilot.runtime.observers import Observers
 from voicepilot.runtime.recovery import RecoveryLink
@@ -235,8 +236,10 @@ class Performer:
 
     def _mint_failed(self, entry: Entry, order: fx.MintKey, error: Exception) -> None:
         fault = fault_of(error)
-        if fault.code == "UNEXPECTED_ERROR":
-            self._logger.error("the key service raised for session %s", entry.session.session_id, exc_info=error)
+        if fault.code == "UNEXPECTED_ERROR":  # its text may quote a key, so only where it came from is logged
+            where = traceback.extract_tb(error.__traceback__)[-1:]
+            kind, session_id = type(error).__name__, entry.session.session_id
+            self._logger.error("the key service raised %s for session %s at %s", kind, session_id, where)
         if order.first:
             entry.cause = error
         self.apply(entry, MintFailed(order.ticket, fault, *self.recovery.verdict(error)))
@@ -264,6 +267,7 @@ class Performer:
                 await answer
 
     def _order_purge(self, entry: Entry, reason: str, limit: float) -> None:
+        reason = reason if reason in PURGE_REASONS else "session-ended"
         order = PurgeOrder(session_id=entry.session.session_id, reason=reason)
         late = PurgeReceipt(
             session_id=order.session_id, reason=reason, failed=1, duration=limit, notes=("the purge did not complete",)
