@@ -15,7 +15,7 @@ from voicepilot.privacy.words import DataClass
 from voicepilot.testing import FakeKeyService
 
 PAGE = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+EXAMPLES = re.findall(r"```python[^\n]*\n(.*?)```", PAGE, re.DOTALL)
 
 
 def as_function(example: str) -> str:

@@ -21,7 +21,7 @@ def test_every_kind_of_news_is_described() -> None:
 
 
 async def test_the_example_runs() -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (example,) = re.findall(r"^```python[^\n]*\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     shown: list[str] = []
     async with a_world() as world:
         names = {"manager": world.manager, "show": lambda *said: shown.extend(said)}

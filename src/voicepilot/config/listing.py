@@ -81,7 +81,8 @@ the better place.
 
 ## Changing settings while sessions run
 
-```python
+<!-- a part of a program, which needs a file to follow -->
+```python no-run
 manager = SessionManager.from_settings(config_file="voicepilot.toml", watch_file=True)
 ```
 
