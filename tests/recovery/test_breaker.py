@@ -278,7 +278,7 @@ def test_breaks_grow_up_to_the_cool_down_and_begin_again_after_success(cool_down
 def test_breaks_do_not_overflow() -> None:
     driver = Driver(growth=10)
     driver.opened()
-    for _ in range(100):
+    for _ in range(400):
         driver.now = driver.breaker.open_until
         driver.fail(cool_down=60)
     assert driver.breaker.open_until - driver.now == 60

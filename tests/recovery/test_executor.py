@@ -18,12 +18,14 @@ from voicepilot.recovery import (
     ENVELOPES,
     AttemptFailed,
     AttemptRefused,
+    Backoff,
     BreakerOptions,
     Circuit,
     CircuitMoved,
     ErrorReported,
     OperationOver,
     RecoveryExecutor,
+    RetryPolicy,
     RetryScheduled,
 )
 from voicepilot.recovery.executor import REFUSAL_SPREAD
@@ -172,6 +174,29 @@ async def test_an_open_breaker_refuses_with_the_reason_and_when_to_come_again() 
     assert not heard.of(ErrorReported)
 
 
+async def test_what_is_tried_once_does_not_wait_for_the_breaker() -> None:
+    executor, _ = an_executor(TWICE, policies={"once": RetryPolicy(backoff=Backoff.NONE)})
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailableError):
+            await executor.execute(Operation(DOWN), SCHEDULED)
+    with pytest.raises(AttemptRefusedError):
+        await executor.execute(Operation(), a_context("once"))
+    assert asyncio.get_running_loop().time() == 0
+
+
+async def test_a_cancelled_probe_does_not_close_the_circuit() -> None:
+    executor, _ = an_executor(TWICE)
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailableError):
+            await executor.execute(Operation(DOWN), SCHEDULED)
+    await asyncio.sleep(10)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await executor.execute(Operation(100.0), SCHEDULED)
+    assert executor.breakers()["provider"].circuit is Circuit.HALF_OPEN
+    assert await executor.execute(Operation(), SCHEDULED) == "done"
+
+
 async def test_one_endpoints_breaker_is_not_anothers() -> None:
     executor, _ = an_executor(TWICE)
     for _ in range(2):
@@ -307,9 +332,11 @@ async def test_dispose_ends_the_waits() -> None:
     assert task.result() is DOWN
     assert asyncio.get_running_loop().time() == 1.5
     assert heard.results() == ["failed"]
+    del heard.news[:]
     after = Operation(DOWN)  # what is to be done is still done, once
     assert await _outcome(executor, after, a_context()) is DOWN
     assert len(after.calls) == 1
+    assert not heard.of(RetryScheduled)
     assert not executor.is_initialized
 
 

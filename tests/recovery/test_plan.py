@@ -214,6 +214,30 @@ async def test_a_task_that_a_plan_started_may_recover_when_the_plan_is_over(reme
     assert remedies.ran == ["starts s1", "works s2"]
 
 
+async def test_a_step_by_hand_inside_a_plan_does_not_hide_the_plan(remedies: Remedies) -> None:
+    found: list[object] = []
+    async with asyncio.TaskGroup() as group:
+
+        async def later() -> None:
+            await asyncio.sleep(1)  # the step by hand is over, the plan is not
+            found.append(await outcome(executor, Operation(DENIED), a_context(session_id="s2")))
+
+        async def by_hand() -> bool:
+            group.create_task(later())
+            return True
+
+        async def by_plan() -> bool:
+            await remedies.execute("by hand", "s1")
+            await asyncio.sleep(2)
+            return True
+
+        remedies.offer("by hand", by_hand)
+        remedies.offer("by plan", by_plan)
+        executor, _ = executor_with(remedies.plan("works"))
+        await outcome(executor, Operation(DENIED), a_context(plan=remedies.plan("by plan")))
+    assert found == [DENIED]
+
+
 async def test_one_session_has_one_plan_at_a_time_and_others_their_own(remedies: Remedies) -> None:
     async def slow() -> bool:
         await asyncio.sleep(1)

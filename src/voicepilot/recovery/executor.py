@@ -254,8 +254,6 @@ class RecoveryExecutor:
         try:
             return await self._retried(run, operation), None
         except Exception as error:
-            if not run.attempts:  # refused at the door: whoever opened the breaker has had his plan
-                raise
             recovery = await self._recover(run.context, error)
             if not recovery.worked:
                 raise
@@ -318,7 +316,7 @@ class RecoveryExecutor:
 
     async def _recover(self, context: OperationContext, error: Exception) -> Recovery:
         """Run the plan that applies, and report the error unless that repaired it."""
-        if is_recovering() or isinstance(error, AttemptRefusedError):
+        if is_recovering() or isinstance(error, AttemptRefusedError):  # whoever opened the breaker has had his plan
             return Recovery()
         recovery = await self._planned(context)
         if not recovery.worked:
