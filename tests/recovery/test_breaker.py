@@ -276,7 +276,7 @@ def test_breaks_grow_up_to_the_cool_down_and_begin_again_after_success(cool_down
 
 
 def test_breaks_do_not_overflow() -> None:
-    driver = Driver(growth=10)
+    driver = Driver(growth=10.0, first_break=5.0)
     driver.opened()
     for _ in range(400):
         driver.now = driver.breaker.open_until

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tests.recovery.cast import DENIED, DOWN, Listener
 from tests.support import Defaults, World, a_world
-from voicepilot import Phase, RateLimitError, RenewalFailed, SessionConfig, SessionManager, SessionStartError
+from voicepilot import Phase, RateLimitError, SessionConfig, SessionManager, SessionStartError
 from voicepilot.errors import AttemptRefusedError
 from voicepilot.ports import OperationContext
 from voicepilot.recovery import (
@@ -23,7 +23,6 @@ from voicepilot.recovery import (
     CircuitMoved,
     ErrorReported,
     RecoveryExecutor,
-    RecoveryPlan,
     RecoveryRegistrar,
 )
 from voicepilot.testing import FakeKeyService, VirtualClock
@@ -167,20 +166,12 @@ class Host:
 
 
 async def test_degraded_mode_is_entered_by_the_plans_fallback_and_left_when_health_returns() -> None:
-    host, keys = Host(), FakeKeyService()
-    registrar, executor = RecoveryRegistrar(), RecoveryExecutor()
-    manager = SessionManager(
-        keys,
-        configuration=Defaults(3, SessionConfig(max_retry_attempts=1)),
-        recovery_executor=executor,
-        host=host,
-        clock=VirtualClock(),
-    )
+    host, keys, executor, registrar = Host(), FakeKeyService(), RecoveryExecutor(), RecoveryRegistrar()
+    defaults = Defaults(3, SessionConfig(max_retry_attempts=1))
     heard = Listener(executor)
-    async with manager:
+    async with SessionManager(keys, configuration=defaults, host=host, clock=VirtualClock()) as manager:
         manager.register_recovery_actions(registrar)
-        plan = registrar.plan(fallback="degraded-features")
-        follow_failed_rounds(manager, executor, heard, plan)
+        manager.set_recovery_executor(executor, registrar.plan(fallback="degraded-features"))
         session_id = (await manager.start_session()).session_id
         keys.fail(DOWN, 2)
         assert not (await manager.renew_session(session_id)).success
@@ -190,19 +181,8 @@ async def test_degraded_mode_is_entered_by_the_plans_fallback_and_left_when_heal
         assert (reported.recovery.fallback, reported.fault.code) == ("degraded-features", "PROVIDER_UNAVAILABLE")
         await asyncio.sleep(30)  # the next round works
         assert host.shown == [(DEGRADED, True), (DEGRADED, False)]
-
-
-def follow_failed_rounds(
-    manager: SessionManager, executor: RecoveryExecutor, heard: Listener, plan: RecoveryPlan
-) -> None:
-    """Does what the manager is to do itself: tells the executor that a round was given up."""
-
-    async def given_up(event: object) -> None:
-        if isinstance(event, RenewalFailed):
-            context = heard.of(AttemptFailed)[-1].context
-            await executor.gave_up(replace(context, plan=plan), DOWN)
-
-    manager.on_session_renewed(given_up)
+        assert len(keys.mints) == 1 + 2 + 1
+        assert heard.results() == ["succeeded", "failed", "succeeded"]
 
 
 async def test_a_person_can_run_a_standard_remedy_by_hand() -> None:
