@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from voicepilot.config import ConfigurationManager
     from voicepilot.credentials import EphemeralKeyService
     from voicepilot.errors import (
+        AttemptRefusedError,
         AuthenticationError,
         BadReplyError,
         ConfigurationError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         VoicePilotError,
     )
     from voicepilot.events import (
+        DegradedChanged,
         ErrorType,
         Event,
         RenewalCompleted,
@@ -58,6 +60,15 @@ if TYPE_CHECKING:
     from voicepilot.lifecycle.phases import Phase
     from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, SessionInfo, Statistics, Trigger
     from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt
+    from voicepilot.privacy import (
+        DataClass,
+        PrivacyController,
+        RedactionRule,
+        Redactor,
+        RetentionPolicy,
+        TranscriptStore,
+    )
+    from voicepilot.recovery import RecoveryExecutor, RecoveryPlan, RecoveryRegistrar
     from voicepilot.runtime.hooks import ConversationLifecycleHooks
     from voicepilot.runtime.manager import SessionManager
     from voicepilot.runtime.observers import Subscription
@@ -67,6 +78,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttemptRefusedError",
     "AuthenticationError",
     "BadReplyError",
     "CheckStatus",
@@ -75,6 +87,8 @@ __all__ = [
     "ConnectionStatus",
     "ConversationLifecycleHooks",
     "CredentialStatus",
+    "DataClass",
+    "DegradedChanged",
     "EphemeralKey",
     "EphemeralKeyService",
     "ErrorType",
@@ -91,16 +105,23 @@ __all__ = [
     "NotInitializedError",
     "PermissionDeniedError",
     "Phase",
+    "PrivacyController",
     "ProviderUnavailableError",
     "PurgeOrder",
     "PurgeReceipt",
     "QuotaExceededError",
     "RateLimitError",
+    "RecoveryExecutor",
+    "RecoveryPlan",
+    "RecoveryRegistrar",
+    "RedactionRule",
+    "Redactor",
     "RenewalCompleted",
     "RenewalFailed",
     "RenewalResult",
     "RenewalStarted",
     "RequestRefusedError",
+    "RetentionPolicy",
     "SessionConfig",
     "SessionCredential",
     "SessionDiagnostics",
@@ -122,6 +143,7 @@ __all__ = [
     "Subscription",
     "TimerStatus",
     "TimerStatuses",
+    "TranscriptStore",
     "Trigger",
     "VoicePilotError",
 ]
@@ -129,6 +151,7 @@ __all__ = [
 # Names resolve when they are used: the command line answers --help, and somebody with a key service of their own
 # need not load pydantic and aiohttp.
 _HOMES = {
+    "AttemptRefusedError": "errors",
     "AuthenticationError": "errors",
     "BadReplyError": "errors",
     "CheckStatus": "lifecycle.health",
@@ -137,6 +160,8 @@ _HOMES = {
     "ConnectionStatus": "lifecycle.session",
     "ConversationLifecycleHooks": "runtime.hooks",
     "CredentialStatus": "lifecycle.diagnostics",
+    "DataClass": "privacy",
+    "DegradedChanged": "events",
     "EphemeralKey": "ports",
     "EphemeralKeyService": "credentials",
     "ErrorType": "events",
@@ -153,16 +178,23 @@ _HOMES = {
     "NotInitializedError": "errors",
     "PermissionDeniedError": "errors",
     "Phase": "lifecycle.phases",
+    "PrivacyController": "privacy",
     "ProviderUnavailableError": "errors",
     "PurgeOrder": "ports",
     "PurgeReceipt": "ports",
     "QuotaExceededError": "errors",
     "RateLimitError": "errors",
+    "RecoveryExecutor": "recovery",
+    "RecoveryPlan": "recovery",
+    "RecoveryRegistrar": "recovery",
+    "RedactionRule": "privacy",
+    "Redactor": "privacy",
     "RenewalCompleted": "events",
     "RenewalFailed": "events",
     "RenewalResult": "lifecycle.session",
     "RenewalStarted": "events",
     "RequestRefusedError": "errors",
+    "RetentionPolicy": "privacy",
     "SessionConfig": "lifecycle.config",
     "SessionCredential": "runtime.vault",
     "SessionDiagnostics": "lifecycle.diagnostics",
@@ -184,6 +216,7 @@ _HOMES = {
     "Subscription": "runtime.observers",
     "TimerStatus": "lifecycle.diagnostics",
     "TimerStatuses": "lifecycle.diagnostics",
+    "TranscriptStore": "privacy",
     "Trigger": "lifecycle.session",
     "VoicePilotError": "errors",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from voicepilot.config import ConfigurationManager, ProviderSettings, SectionChanged, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.credentials.provider import credential_of, profile_of
-from voicepilot.ports import Clock, Collaborator, Host, Purger, RecoveryExecutor
+from voicepilot.ports import Clock, Collaborator, Host, KeyMinter, Purger, RecoveryExecutor
 from voicepilot.privacy import PrivacyController
 from voicepilot.recovery import RecoveryExecutor as Executor
+from voicepilot.recovery import RecoveryPlan, RecoveryRegistrar
 from voicepilot.runtime.manager import SessionManager
+from voicepilot.runtime.observers import Disposable
+from voicepilot.telemetry import WatchedKeyService, configure_logging, instrument
 
 
 def build_manager(
@@ -40,14 +44,17 @@ def build_manager(
     if credential is None:
         configuration.on_changed(_next_mint_uses(configuration, key_service))
     owned: list[Collaborator] = [configuration, key_service]
+    executor = None
     if recovery_executor is None:
-        recovery_executor = _executor(configuration.settings, clock, logger)
-        owned.append(recovery_executor)
+        recovery_executor = executor = _executor(configuration.settings, clock, logger)
+        owned.append(executor)
     if privacy_controller is None:
         privacy_controller = controller = _controller(configuration, clock, logger)
         owned.append(controller)
-    return SessionManager(
-        key_service,
+    telemetry = _Telemetry(configuration.settings, key_service, clock)
+    owned.insert(0, telemetry)  # the first to begin, the last to stop
+    manager = SessionManager(
+        telemetry.key_service,
         configuration=configuration,
         logger=logger,
         privacy_controller=privacy_controller,
@@ -56,6 +63,48 @@ def build_manager(
         clock=clock,
         owned=owned,
     )
+    telemetry.watch(manager)
+    if executor is not None:
+        manager.set_recovery_executor(executor, _plan(manager, logger))
+    return manager
+
+
+class _Telemetry:
+    """What the settings want logged, traced and measured; a collaborator of the manager's own."""
+
+    def __init__(self, settings: Settings, key_service: EphemeralKeyService, clock: Clock | None) -> None:
+        self._wanted = settings.telemetry
+        self._now = clock.now if clock else time.time
+        self._watched = WatchedKeyService(key_service)
+        self._handles: list[Disposable] = []
+        self.key_service: KeyMinter = self._watched if self._wanted.instrument else key_service
+        self.is_initialized = False
+
+    def watch(self, manager: SessionManager) -> None:
+        """Begin to listen, before the first session starts."""
+        if self._wanted.instrument:
+            labels, values = self._wanted.metric_labels, self._wanted.metric_label_values
+            handle = instrument(manager, self._watched, labels=labels, label_values=values, now=self._now)
+            self._handles.append(handle)
+
+    async def initialize(self) -> None:
+        """Show the log, where the settings say how."""
+        self.is_initialized = True
+        if self._wanted.log_style is not None:
+            self._handles.append(configure_logging(self._wanted.log_style, level=self._wanted.log_level))
+
+    async def dispose(self) -> None:
+        """Let go of what was begun, the last first."""
+        self.is_initialized = False
+        while self._handles:
+            self._handles.pop().dispose()
+
+
+def _plan(manager: SessionManager, logger: logging.Logger | None) -> RecoveryPlan:
+    """The plan of a manager that was given none: go on degraded, and let the host show it."""
+    registrar = RecoveryRegistrar(logger)
+    manager.register_recovery_actions(registrar)
+    return registrar.plan(fallback="degraded-features")
 
 
 def _executor(settings: Settings, clock: Clock | None, logger: logging.Logger | None) -> Executor:

@@ -117,7 +117,19 @@ class StateChanged(Event, frozen=True, kw_only=True):
     reason: str
 
 
+class DegradedChanged(Event, frozen=True, kw_only=True):
+    """The session runs worse than it should, or well again."""
+
+    type = "degraded-changed"
+
+    @property
+    def degraded(self) -> bool:
+        """Whether it is degraded from now on."""
+        return self.session.degraded
+
+
 __all__ = [
+    "DegradedChanged",
     "ErrorType",
     "Event",
     "RenewalCompleted",

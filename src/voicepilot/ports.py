@@ -230,6 +230,19 @@ class RecoveryExecutor(Protocol):
         ...
 
 
+@runtime_checkable
+class RoundRecovery(Protocol):
+    """A recovery executor that also has a say in the attempts that the session's own deadlines bring."""
+
+    def next_due(self, context: OperationContext, error: Exception) -> float | None:
+        """Seconds until the next attempt, or None to leave it to the session's config."""
+        ...
+
+    async def gave_up(self, context: OperationContext, error: Exception) -> object:
+        """Hear that a round is over without a key; run the plan."""
+        ...
+
+
 class RecoveryRegistrar(Protocol):
     """Where the standard remedies are put, so that a recovery plan or a person can run them."""
 

@@ -44,6 +44,7 @@ from voicepilot.lifecycle.inputs import (
     KeyRejected,
     MintFailed,
     PauseRequested,
+    PlanWorked,
     Purged,
     RenewRequested,
     ResumeRequested,
@@ -201,7 +202,7 @@ class TestRenewal:
         assert driver.see().phase is Phase.ACTIVE
         assert driver.see().degraded
         assert driver.see().failed_rounds == 1
-        assert driver.said()[-3:] == ["state-changed", "renewal-failed", "renewal-error"]
+        assert driver.said()[-4:] == ["state-changed", "renewal-failed", "renewal-error", "degraded-changed"]
         assert driver.events(RenewalFailed)[0].result.error == driver.see().last_error
         driver.pass_time(3)
         assert driver.see().phase is Phase.RENEWING
@@ -247,6 +248,16 @@ class TestRenewal:
         assert driver.see().phase is Phase.RENEWING
         assert driver.see().retry_at == driver.now + 1
         assert driver.see().failures == 0
+
+    def test_help_brings_the_next_round_forward_but_not_at_once(self) -> None:
+        driver = Driver(max_retry_attempts=0, retry_backoff_ms=2_000)
+        driver.go_live()
+        assert driver.tell(PlanWorked()) == ()
+        assert driver.see().renew_at == BEGIN + 590
+        driver.tell(RenewRequested())
+        driver.fail(retry_in=30.0)
+        driver.tell(PlanWorked())
+        assert driver.see().renew_at == driver.now + 2
 
     def test_a_policy_that_says_when_is_obeyed(self) -> None:
         driver = Driver()
@@ -329,7 +340,7 @@ class TestRecovery:
         assert driver.last(RunHook).hook is Hook.RESUMED
         driver.finish_hook()
         assert driver.see().phase is Phase.ACTIVE
-        assert driver.said() == ["state-changed", "renewal-completed"]
+        assert driver.said() == ["state-changed", "renewal-completed", "degraded-changed"]
 
     def test_by_hand_the_next_round_begins_now_and_a_running_one_is_joined(self) -> None:
         driver = self.lapsed(max_retry_attempts=0)

@@ -25,6 +25,7 @@ from voicepilot.lifecycle.inputs import (
     KeyRejected,
     MintFailed,
     PauseRequested,
+    PlanWorked,
     Purged,
     RenewRequested,
     ResumeRequested,
@@ -115,6 +116,10 @@ class Life(RuleBasedStateMachine):
     @rule()
     def resumed(self) -> None:
         self.driver.tell(ResumeRequested())
+
+    @rule()
+    def a_plan_works(self) -> None:
+        self.driver.tell(PlanWorked())
 
     @rule(take=st.booleans())
     def held(self, take: bool) -> None:

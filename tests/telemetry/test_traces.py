@@ -56,7 +56,7 @@ async def test_a_session_from_start_to_end() -> None:
     assert told(renewal) == {"label.team": "a", "trigger": "manual-renewal", "attempts": 1}
     assert told(end) == {"label.team": "a", "reason": "said goodbye"}
     assert told(world.spans(PURGE)[0]) == {
-        "label.team": "a", "reason": "said goodbye", "purge.cleared": 1, "purge.failed": 0,
+        "label.team": "a", "reason": "session-ended", "purge.cleared": 1, "purge.failed": 0,
     }  # fmt: skip
     assert [links(span) for span in (renewal, end)] == [{"session-start": own_id(start)}] * 2
     assert {span.name for span in world.spans()} == set(SPANS)

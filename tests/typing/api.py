@@ -70,6 +70,10 @@ def on_error(event: vp.SessionErrorEvent) -> None:
     assert_type(event.error.domain, vp.FaultDomain)
 
 
+def on_degraded(event: vp.DegradedChanged) -> None:
+    assert_type(event.degraded, bool)
+
+
 def on_anything(event: vp.Event) -> None:
     assert_type(event.diagnostics, vp.SessionDiagnostics)
 
@@ -86,11 +90,27 @@ def subscriptions(manager: vp.SessionManager) -> None:
 
     manager.on_session_state_changed(changed)
     manager.register_conversation_hooks(vp.ConversationLifecycleHooks())
+    manager.on_session_degraded(on_degraded)
 
 
 def built(configuration: vp.ConfigurationManager, keys: vp.EphemeralKeyService) -> vp.SessionManager:
     vp.SessionManager(FakeKeyService(), vp.SessionTimerManager())
     return vp.SessionManager(keys, None, configuration)
+
+
+def protected(manager: vp.SessionManager) -> None:
+    controller = vp.PrivacyController(vp.RetentionPolicy(audio_seconds=3))
+    store = vp.TranscriptStore(controller, redactor=vp.Redactor([vp.RedactionRule(r"Z-\d+", "ticket")]))
+    manager.set_privacy_controller(controller)
+    controller.register("s", vp.DataClass.FINAL_TRANSCRIPT, store).release()
+
+
+def recovered(manager: vp.SessionManager) -> None:
+    registrar = vp.RecoveryRegistrar()
+    manager.register_recovery_actions(registrar)
+    plan = registrar.plan(fallback="degraded-features")
+    assert_type(plan, vp.RecoveryPlan)
+    manager.set_recovery_executor(vp.RecoveryExecutor(), plan)
 
 
 async def minted(keys: vp.EphemeralKeyService, purge: Callable[[vp.PurgeOrder], None]) -> None:
@@ -99,6 +119,7 @@ async def minted(keys: vp.EphemeralKeyService, purge: Callable[[vp.PurgeOrder], 
 
 
 ERRORS: tuple[type[vp.VoicePilotError], ...] = (
+    vp.AttemptRefusedError,
     vp.AuthenticationError,
     vp.BadReplyError,
     vp.ConfigurationError,

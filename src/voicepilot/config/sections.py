@@ -244,6 +244,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 class TelemetrySettings(Section):
     """What is logged, and which labels metrics carry."""
 
+    instrument: bool = Field(
+        default=True, description="log events, and make OpenTelemetry spans and metrics where an SDK is installed"
+    )
     log_style: Literal["terminal", "json"] | None = Field(
         default=None, description="terminal or json; without it logging is left to the application"
     )

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol
 
 import msgspec
+from yarl import URL
 
 from voicepilot.credentials.clock import SystemClock
 from voicepilot.credentials.credential import CredentialLike
@@ -118,6 +119,11 @@ class EphemeralKeyService:
             "on_key_expired", self._logger, on_change=lambda: self._lapses.watch(bool(self._expired))
         )
         self._refused: Channel[KeyRefused] = Channel("on_authentication_error", self._logger)
+
+    @property
+    def endpoint(self) -> str:
+        """The host keys are asked from; recovery has a breaker for each."""
+        return URL(self.profile.mint_url).authority
 
     @property
     def is_initialized(self) -> bool:

@@ -22,6 +22,7 @@ from voicepilot.lifecycle.effects import (
     ReleaseSlot,
     ReserveSlot,
     RunHook,
+    RunPlan,
 )
 from voicepilot.lifecycle.inputs import EndRequested, Hook, Input, KeyMinted, MintFailed, Purged, SlotRefused
 from voicepilot.lifecycle.session import Farewell, Round, Session, Trigger
@@ -107,8 +108,11 @@ def time_out_start(session: Session, _: Input, now: float) -> Outcome:
 
 def _give_up_start(session: Session, fault: Fault, now: float) -> Outcome:
     fault = wrapped(fault, "SESSION_START_FAILED", "Failed to obtain session credentials", now)
+    plan = RunPlan(session.tickets, current_round(session).attempt, first=True, fault=fault)
     session = replace(session, last_error=fault)
-    return leave(session, now, Farewell("start-failed", fault), error(session, ErrorType.AUTHENTICATION, fault, now))
+    told = error(session, ErrorType.AUTHENTICATION, fault, now)
+    session, effects = leave(session, now, Farewell("start-failed", fault), told)
+    return session, (*effects, plan)
 
 
 def mint_again(session: Session, _: Input, now: float) -> Outcome:

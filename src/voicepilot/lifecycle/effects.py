@@ -64,6 +64,15 @@ class Publish(msgspec.Struct, frozen=True):
     event: Event
 
 
+class RunPlan(msgspec.Struct, frozen=True):
+    """A round is over without a key: let the recovery plan do what it can."""
+
+    ticket: int
+    attempt: int
+    first: bool
+    fault: Fault
+
+
 class AnswerStart(msgspec.Struct, frozen=True):
     """start_session may return, or raise for `fault`; `ended` says that the session was ended instead."""
 
@@ -97,6 +106,7 @@ Effect = (
     | CloseConnection
     | Purge
     | Publish
+    | RunPlan
     | AnswerStart
     | AnswerRenewal
     | AnswerEnd

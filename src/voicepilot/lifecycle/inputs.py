@@ -88,6 +88,10 @@ class HoldReleased(msgspec.Struct, frozen=True):
     holder: str
 
 
+class PlanWorked(msgspec.Struct, frozen=True):
+    """A recovery step helped after a round had failed, so that another attempt is worth making soon."""
+
+
 class ConfigUpdated(msgspec.Struct, frozen=True):
     """The session behaves by `config` from now on."""
 
@@ -136,6 +140,7 @@ Input = (
     | ResumeRequested
     | HoldTaken
     | HoldReleased
+    | PlanWorked
     | ConfigUpdated
     | ConnectionReported
     | KeyRejected

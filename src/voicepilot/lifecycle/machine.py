@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from voicepilot.events import StateChanged
+from voicepilot.events import DegradedChanged, StateChanged
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.effects import Effects, Publish
 from voicepilot.lifecycle.inputs import DeadlinePassed, Input
@@ -18,14 +18,18 @@ def step(session: Session, given: Input, now: float) -> tuple[Session, Effects]:
     rule = _find(session, given, now)
     if rule is None:
         return session, ()
-    before = session.phase
-    if rule.to is None or rule.to is before:
-        return rule.do(session, given, now)
-    # The one place where a phase is written, and writing it publishes it.
-    session, effects = rule.do(replace(session, phase=rule.to), given, now)
-    why = rule.why or (session.farewell.reason if session.farewell else "")
-    moved = StateChanged(session=session, at=now, previous_state=before, new_state=session.phase, reason=why)
-    return session, (Publish(moved), *effects)
+    before = session
+    if rule.to is None or rule.to is before.phase:
+        session, effects = rule.do(session, given, now)
+    else:
+        # The one place where a phase is written, and writing it publishes it.
+        session, effects = rule.do(replace(session, phase=rule.to), given, now)
+        why = rule.why or (session.farewell.reason if session.farewell else "")
+        moved = StateChanged(session=session, at=now, previous_state=before.phase, new_state=rule.to, reason=why)
+        effects = (Publish(moved), *effects)
+    if session.degraded != before.degraded:
+        effects = (*effects, Publish(DegradedChanged(session=session, at=now)))
+    return session, effects
 
 
 def wake_at(session: Session) -> float | None:

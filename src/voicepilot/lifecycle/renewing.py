@@ -8,7 +8,7 @@ from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType, RenewalCompleted, RenewalFailed, RenewalStarted
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.actions import retry_time
-from voicepilot.lifecycle.effects import AnswerRenewal, Publish, ReleaseKey, RunHook
+from voicepilot.lifecycle.effects import AnswerRenewal, Publish, ReleaseKey, RunHook, RunPlan
 from voicepilot.lifecycle.inputs import Hook, Input, KeyMinted, KeyRejected, MintFailed
 from voicepilot.lifecycle.session import ConnectionStatus, Farewell, RenewalResult, Round, Session, Trigger
 from voicepilot.lifecycle.steps import (
@@ -127,6 +127,13 @@ def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
     return session, failed
 
 
+def hasten(session: Session, _: Input, now: float) -> Outcome:
+    """Help has come: begin the next round after the first backoff, if it was due later."""
+    if not session.failed_rounds or session.renew_at is None:
+        return session, ()
+    return replace(session, renew_at=min(session.renew_at, now + session.config.retry_backoff_ms / 1000)), ()
+
+
 def fail_for_good(session: Session, given: MintFailed, now: float) -> Outcome:
     """No further attempt can succeed, so the session cannot go on."""
     session, failed = _round_failed(session, given.fault, now)
@@ -155,7 +162,8 @@ def _round_failed(session: Session, fault: Fault, now: float) -> Outcome:
         statistics=replace(stats, failed_renewal_count=stats.failed_renewal_count + 1),
     )
     told = Publish(RenewalFailed(session=session, at=now, result=result))
-    return session, (told, error(session, ErrorType.RENEWAL, fault, now), AnswerRenewal(result))
+    plan = RunPlan(session.tickets, renewal.attempt, first=False, fault=fault)
+    return session, (told, error(session, ErrorType.RENEWAL, fault, now), AnswerRenewal(result), plan)
 
 
 def refuse_renewal(session: Session, _: Input, now: float) -> Outcome:

@@ -38,6 +38,7 @@ from voicepilot.lifecycle.inputs import (
     KeyRejected,
     MintFailed,
     PauseRequested,
+    PlanWorked,
     Purged,
     RenewRequested,
     ResumeRequested,
@@ -117,6 +118,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(RECOVERING),          MintFailed,          renew.fail_round,          None,       is_ours),
     Rule(_in(RECOVERING),          Deadline.RENEW,      renew.renew_to_recover),
     Rule(_in(RECOVERING),          RenewRequested,      renew.renew_by_hand,       None,       between_rounds),
+    Rule(RUNNING,                  PlanWorked,          renew.hasten),
 
     # Keys that nobody waits for any more.
     Rule(ANY,                      KeyMinted,           do.give_back),
@@ -147,17 +149,17 @@ TIMERS: set[What] = set(Deadline)
 HOOKS: set[What] = set(Hook)
 
 NOTHING_MATTERS: set[What] = {
-    *SLOT_ANSWERS, MintFailed, EndRequested, PauseRequested, ResumeRequested, HoldTaken, HoldReleased,
+    *SLOT_ANSWERS, MintFailed, EndRequested, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked,
     ConfigUpdated, ConnectionReported, KeyRejected, ConnectionClosed, Purged, *TIMERS, *HOOKS,
 }
 
 IGNORED: dict[Phase, set[What]] = {
     IDLE: {
-        MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, ConnectionReported, KeyRejected,
+        MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConnectionReported, KeyRejected,
         ConnectionClosed, Purged, *TIMERS, *HOOKS,
     },
     STARTING: {
-        *SLOT_ANSWERS, MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, ConnectionReported,
+        *SLOT_ANSWERS, MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConnectionReported,
         KeyRejected, ConnectionClosed, Purged, *(TIMERS - {Deadline.RETRY, Deadline.START}), *HOOKS,
     },
     ACTIVE: {
@@ -182,7 +184,7 @@ IGNORED: dict[Phase, set[What]] = {
     ENDING: {
         *SLOT_ANSWERS, MintFailed,
         EndRequested,  # joins the end under way
-        PauseRequested, ResumeRequested, HoldTaken, HoldReleased, ConfigUpdated, ConnectionReported, KeyRejected,
+        PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConfigUpdated, ConnectionReported, KeyRejected,
         *TIMERS, *(HOOKS - {Hook.ENDING}),
     },
     ENDED: NOTHING_MATTERS,

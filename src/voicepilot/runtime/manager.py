@@ -19,7 +19,14 @@ from voicepilot.errors import (
     SessionNotFoundError,
     SessionStartError,
 )
-from voicepilot.events import SessionEnded, SessionErrorEvent, SessionRenewed, SessionStarted, StateChanged
+from voicepilot.events import (
+    DegradedChanged,
+    SessionEnded,
+    SessionErrorEvent,
+    SessionRenewed,
+    SessionStarted,
+    StateChanged,
+)
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.diagnostics import SessionDiagnostics, diagnose
 from voicepilot.lifecycle.health import SessionHealth, check_health
@@ -362,6 +369,10 @@ class SessionManager:
     def on_session_state_changed(self, handler: Callable[[StateChanged], Awaitable[None] | None]) -> Subscription:
         """Deliver `state-changed` events: every change of phase, exactly once."""
         return self._performer.observers.subscribe("state", handler)
+
+    def on_session_degraded(self, handler: Callable[[DegradedChanged], Awaitable[None] | None]) -> Subscription:
+        """Deliver `degraded-changed` events: a session runs worse than it should, or well again."""
+        return self._performer.observers.subscribe("degraded", handler)
 
     def register_conversation_hooks(self, hooks: ConversationLifecycleHooks | object) -> Subscription:
         """Make `hooks` the one active set; disposing the handle clears it only if it still is."""

@@ -14,6 +14,7 @@ from functools import partial
 
 from voicepilot.errors import BadReplyError, KeyTimeoutError, SessionLimitError, fault_of
 from voicepilot.events import (
+    DegradedChanged,
     Event,
     RenewalCompleted,
     RenewalFailed,
@@ -26,11 +27,14 @@ from voicepilot.events import (
 from voicepilot.lifecycle import effects as fx
 from voicepilot.lifecycle.inputs import (
     ConnectionClosed,
+    HoldReleased,
+    HoldTaken,
     Hook,
     HookFinished,
     Input,
     KeyMinted,
     MintFailed,
+    PlanWorked,
     Purged,
     SlotRefused,
     SlotReserved,
@@ -54,9 +58,13 @@ FAMILIES: dict[type[Event], str] = {
     RenewalFailed: "renewed",
     SessionErrorEvent: "error",
     StateChanged: "state",
+    DegradedChanged: "degraded",
 }
 """Which `on_session_…` subscription delivers an event."""
 
+
+RECOVERY = "recovery"
+"""The holder that a running recovery plan holds for."""
 
 SHORTEST_LIFE = 1.0
 """Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
@@ -81,6 +89,7 @@ class Performer:
         self.observers = Observers(self.supervisor, logger)
         self.purger: Purger = NothingToPurge()
         self.recovery = RecoveryLink(logger)
+        self.recovery.endpoint = getattr(minter, "endpoint", None)
         self.slots = 0  # how many sessions may be live; set when the manager is initialised
         self._minter = minter
         self._timers = timers
@@ -163,6 +172,9 @@ class Performer:
                 self._reserve(entry)
             case fx.ReleaseSlot():
                 self.registry.slots -= 1
+            case fx.RunPlan():
+                if self.recovery.has_plan():
+                    self.supervisor.spawn(self._run_plan(entry, effect, entry.cause), "voicepilot-recovery-plan")
             case fx.AnswerStart():
                 if entry.start and not entry.start.done():
                     entry.start.set_result(effect)
@@ -240,9 +252,24 @@ class Performer:
             where = traceback.extract_tb(error.__traceback__)[-1:]
             kind, session_id = type(error).__name__, entry.session.session_id
             self._logger.error("the key service raised %s for session %s at %s", kind, session_id, where)
-        if order.first:
-            entry.cause = error
-        self.apply(entry, MintFailed(order.ticket, fault, *self.recovery.verdict(error)))
+        entry.cause = error
+        self.apply(entry, MintFailed(order.ticket, fault, *self.recovery.verdict(error, entry.session, order)))
+        if not order.first:
+            entry.cause = None
+
+    async def _run_plan(self, entry: Entry, order: fx.RunPlan, cause: Exception | None) -> None:
+        """Inactivity and heartbeat stand still meanwhile, as they do for every recovery operation."""
+        worked = False
+        self.apply(entry, HoldTaken(RECOVERY))
+        try:
+            with others_code():
+                worked = await self.recovery.run_plan(entry.session, order, cause)
+        except Exception:
+            self._logger.exception("the recovery plan of session %s raised", entry.session.session_id)
+        finally:
+            self.apply(entry, HoldReleased(RECOVERY))
+        if worked:
+            self.apply(entry, PlanWorked())
 
     # --- the lane ---------------------------------------------------------------------------------------------------
 

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from voicepilot.errors import AttemptRefusedError
-from voicepilot.lifecycle.effects import MintKey
+from voicepilot.errors import AttemptRefusedError, KeyServiceError
+from voicepilot.lifecycle.effects import MintKey, RunPlan
 from voicepilot.lifecycle.session import Session
-from voicepilot.ports import Host, OperationContext, RecoveryExecutor
+from voicepilot.ports import Host, OperationContext, RecoveryExecutor, RoundRecovery
 
 T = TypeVar("T")
 
@@ -25,6 +25,7 @@ class RecoveryLink:
         self.executor: RecoveryExecutor | None = None
         self.plan: object | None = None
         self.host: Host | None = None
+        self.endpoint: str | None = None  # whom keys are asked from; each has a breaker of its own
         self._logger = logger
         self._degraded: set[str] = set()
 
@@ -32,8 +33,11 @@ class RecoveryLink:
         """Make one attempt, through the executor where there is one. The session's deadlines bring the next."""
         if self.executor is None:
             return await operation()
+        return await self.executor.execute(operation, self._context(session, order))
+
+    def _context(self, session: Session, order: MintKey | RunPlan) -> OperationContext:
         name = "start" if order.first else "renew"
-        context = OperationContext(
+        return OperationContext(
             operation=name,
             session_id=session.session_id,
             code="SESSION_CREDENTIAL_ACQUISITION_FAILED" if order.first else "SESSION_RENEWAL_FAILED",
@@ -42,9 +46,22 @@ class RecoveryLink:
             correlation_id=f"{session.session_id}/{order.ticket}",
             attempt=order.attempt,
             attempts_scheduled_by_caller=True,
+            endpoint=self.endpoint,
             plan=self.plan,
         )
-        return await self.executor.execute(operation, context)
+
+    def has_plan(self) -> bool:
+        """Whether somebody wants to hear that a round is over without a key."""
+        return isinstance(self.executor, RoundRecovery)
+
+    async def run_plan(self, session: Session, order: RunPlan, cause: Exception | None) -> bool:
+        """Tell the executor that a round is over without a key; it runs the plan. Whether a step of it worked."""
+        executor: object = self.executor  # what it can do is asked, not known by its type
+        if isinstance(executor, RoundRecovery):
+            fault = order.fault
+            error = cause or KeyServiceError(fault.message, code=fault.cause, retryable=fault.retryable)
+            return bool(getattr(await executor.gave_up(self._context(session, order), error), "worked", False))
+        return False
 
     def whole(self, name: str, session_id: str, operation: Callable[[], Awaitable[T]]) -> Callable[[], Awaitable[T]]:
         """`operation`, run by the executor where there is one; it decides alone whether to try again."""
@@ -58,15 +75,18 @@ class RecoveryLink:
             remediation="The session is over all the same; see the log for what was left behind.",
             correlation_id=f"{session_id}/{name}",
             severity="warning",
+            endpoint=self.endpoint,
             plan=self.plan,
         )
         return partial(self.executor.execute, operation, context)
 
-    @staticmethod
-    def verdict(error: BaseException) -> tuple[float | None, bool]:
+    def verdict(self, error: Exception, session: Session, order: MintKey) -> tuple[float | None, bool]:
         """When the next attempt is due in seconds, if the executor said so, and whether this one counts."""
         if isinstance(error, AttemptRefusedError):
             return error.retry_in, False
+        executor: object = self.executor
+        if isinstance(executor, RoundRecovery):
+            return executor.next_due(self._context(session, order), error), True
         return None, True
 
     def enter_degraded(self, session_id: str) -> None:

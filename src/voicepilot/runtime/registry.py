@@ -69,7 +69,7 @@ class Entry:
         self.over: asyncio.Future[None] | None = None
         self.mint: asyncio.Task[None] | None = None
         self.lane: Lane | None = None
-        self.cause: BaseException | None = None  # what the key service raised last
+        self.cause: Exception | None = None  # what the key service raised last
         self.wake: float | None = None  # when the timer manager looks at it next
         self.forget_at: float | None = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from voicepilot.lifecycle.phases import RUNNING
 from voicepilot.ports import PurgeOrder, RecoveryRegistrar
 from voicepilot.runtime.perform import Performer
 
@@ -24,7 +25,9 @@ def register_remedies(registrar: RecoveryRegistrar, manager: _Manager, performer
         return (await performer.purger.purge(order)).complete
 
     async def degrade(session_id: str) -> None:
-        performer.recovery.enter_degraded(session_id)
+        entry = performer.registry.get(session_id)
+        if entry is not None and entry.session.phase in RUNNING:  # else nothing would ever clear it
+            performer.recovery.enter_degraded(session_id)
 
     registrar.add_step("SESSION_FORCE_TERMINATION", force_termination)
     registrar.add_step("SESSION_PURGE_PRIVACY", purge_privacy)
