@@ -63,9 +63,6 @@ FAMILIES: dict[type[Event], str] = {
 """Which `on_session_…` subscription delivers an event."""
 
 
-RECOVERY = "recovery"
-"""The holder that a running recovery plan holds for."""
-
 SHORTEST_LIFE = 1.0
 """Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
 
@@ -259,15 +256,15 @@ class Performer:
 
     async def _run_plan(self, entry: Entry, order: fx.RunPlan, cause: Exception | None) -> None:
         """Inactivity and heartbeat stand still meanwhile, as they do for every recovery operation."""
-        worked = False
-        self.apply(entry, HoldTaken(RECOVERY))
+        worked, holder = False, f"recovery/{order.ticket}"  # the next round's plan may begin before this one is done
+        self.apply(entry, HoldTaken(holder))
         try:
             with others_code():
                 worked = await self.recovery.run_plan(entry.session, order, cause)
         except Exception:
             self._logger.exception("the recovery plan of session %s raised", entry.session.session_id)
         finally:
-            self.apply(entry, HoldReleased(RECOVERY))
+            self.apply(entry, HoldReleased(holder))
         if worked:
             self.apply(entry, PlanWorked())
 
