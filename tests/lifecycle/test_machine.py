@@ -211,6 +211,16 @@ class TestRenewal:
         assert driver.see().last_error is None
         assert driver.see().failures == driver.see().failed_rounds == 0
 
+    def test_failures_add_up_over_rounds_so_that_waits_go_on_growing(self) -> None:
+        driver = Driver(max_retry_attempts=1)
+        driver.go_live()
+        driver.tell(RenewRequested())
+        driver.fail()
+        driver.pass_time(5)
+        driver.fail()
+        assert (driver.see().failures, driver.see().failed_rounds) == (2, 1)
+        assert driver.see().renew_at is not None
+
     def test_an_outage_shorter_than_the_margin_costs_no_second(self) -> None:
         driver = Driver()
         driver.go_live()
