@@ -174,6 +174,21 @@ def test_the_request_may_name_the_model() -> None:
     )
 
 
+def test_a_key_for_a_transcription_names_no_model() -> None:
+    request = KeyRequest(session_id="s", session={"type": "transcription"})
+    urls = {profile.name: key(reply(ga()), profile, request).websocket_url for profile in (OPENAI, AZURE)}
+    assert urls == {
+        "openai": "wss://api.openai.com/v1/realtime?intent=transcription",
+        "azure": "wss://mine.openai.azure.com/openai/v1/realtime?intent=transcription",
+    }
+    assert key(reply(ga()), request=request).model is None
+    old = key(reply(preview()), PREVIEW, request)
+    assert (old.model, old.webrtc_url) == (None, None)
+    assert old.websocket_url == (
+        "wss://mine.openai.azure.com/openai/realtime?api-version=2025-04-01-preview&intent=transcription"
+    )
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

@@ -26,6 +26,7 @@ PREVIEW_API_VERSION = "2025-04-01-preview"
 
 MIN_KEY_LIFE = 10  # seconds, bounds of expires_after.seconds (wire sheet, A1)
 MAX_KEY_LIFE = 7200
+_TRANSCRIPTION = "intent=transcription"  # what a socket for a transcription says in place of a model (wire sheet, B1)
 
 
 class OpenAIProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,11 +46,11 @@ class OpenAIProfile(msgspec.Struct, frozen=True, kw_only=True):
         """Where keys are asked for."""
         return f"{self.base_url}/realtime/client_secrets"
 
-    def websocket_url(self, model: str) -> str:
-        """Where a client opens a realtime WebSocket."""
-        return f"{_websocket(self.base_url)}/realtime?model={quote(model, safe='')}"
+    def websocket_url(self, model: str | None) -> str:
+        """Where a client opens a realtime WebSocket; without a model it is for a transcription."""
+        return f"{_websocket(self.base_url)}/realtime?{_TRANSCRIPTION if model is None else _named('model', model)}"
 
-    def webrtc_url(self, model: str) -> str | None:
+    def webrtc_url(self, model: str | None) -> str | None:
         """Where a client posts its SDP offer with the key; the session is bound to the key."""
         return f"{self.base_url}/realtime/calls"
 
@@ -57,8 +58,13 @@ class OpenAIProfile(msgspec.Struct, frozen=True, kw_only=True):
         """The header that authenticates a mint."""
         return {"Authorization": f"Bearer {secret.reveal()}"}
 
-    def model_for(self, request: KeyRequest) -> str:
-        """The model of the session a key is for. Raises TypeError when the session options name something else."""
+    def model_for(self, request: KeyRequest) -> str | None:
+        """The model of the session a key is for; None for a transcription, which has one among its options.
+
+        Raises TypeError when the session options name something else.
+        """
+        if request.session.get("type") == "transcription":
+            return None
         model = request.model or request.session.get("model") or self.model
         if not isinstance(model, str):
             raise TypeError("a model's name is a text")
@@ -67,7 +73,7 @@ class OpenAIProfile(msgspec.Struct, frozen=True, kw_only=True):
     def body(self, request: KeyRequest) -> bytes:
         """The mint's body as JSON. Raises TypeError when the session options are not JSON."""
         session: dict[str, Any] = {"type": "realtime"} | dict(request.session)
-        if session["type"] == "realtime":  # a transcription session names its model elsewhere
+        if session["type"] == "realtime":
             session["model"] = self.model_for(request)
         _add_labels(session, request.labels)
         seconds = int(min(max(request.life_seconds, MIN_KEY_LIFE), MAX_KEY_LIFE))
@@ -131,19 +137,19 @@ class AzurePreviewProfile(OpenAIProfile, frozen=True, kw_only=True):
     @property
     def mint_url(self) -> str:
         """Where keys are asked for."""
-        return f"{self.base_url}/realtimeapi/sessions?api-version={quote(self.api_version, safe='')}"
+        return f"{self.base_url}/realtimeapi/sessions?{_named('api-version', self.api_version)}"
 
-    def websocket_url(self, model: str) -> str:
-        """Where a client opens a realtime WebSocket."""
-        version, deployment = quote(self.api_version, safe=""), quote(model, safe="")
-        return f"{_websocket(self.base_url)}/realtime?api-version={version}&deployment={deployment}"
+    def websocket_url(self, model: str | None) -> str:
+        """Where a client opens a realtime WebSocket; without a model it is for a transcription."""
+        session = _TRANSCRIPTION if model is None else _named("deployment", model)
+        return f"{_websocket(self.base_url)}/realtime?{_named('api-version', self.api_version)}&{session}"
 
-    def webrtc_url(self, model: str) -> str | None:
+    def webrtc_url(self, model: str | None) -> str | None:
         """The regional WebRTC address, when the region is known."""
-        if self.webrtc_region is None:
+        if self.webrtc_region is None or model is None:
             return None
         host = f"{self.webrtc_region}.realtimeapi-preview.ai.azure.com"
-        return f"https://{host}/v1/realtimertc?model={quote(model, safe='')}"
+        return f"https://{host}/v1/realtimertc?{_named('model', model)}"
 
     def headers(self, secret: Secret) -> dict[str, str]:
         """`api-key` for a resource key, Bearer for an Entra token."""
@@ -151,7 +157,8 @@ class AzurePreviewProfile(OpenAIProfile, frozen=True, kw_only=True):
 
     def body(self, request: KeyRequest) -> bytes:
         """A flat beta session. The protocol has no documented place for a key's life or for labels."""
-        return msgspec.json.encode(dict(request.session) | {"model": self.model_for(request)})
+        model = self.model_for(request)
+        return msgspec.json.encode(dict(request.session) | ({} if model is None else {"model": model}))
 
     def secret_of(self, reply: Mapping[str, Any]) -> tuple[Any, Any]:
         """`(value, expires_at)` from the nested client_secret."""
@@ -177,6 +184,10 @@ def _azure_headers(secret: Secret) -> dict[str, str]:
     if secret.is_token:
         return {"Authorization": f"Bearer {secret.reveal()}"}
     return {"api-key": secret.reveal()}
+
+
+def _named(name: str, value: str) -> str:
+    return f"{name}={quote(value, safe='')}"
 
 
 def _websocket(base_url: str) -> str:
