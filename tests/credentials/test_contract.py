@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 import pytest
@@ -17,6 +18,7 @@ from voicepilot.credentials import (
     OpenAIProfile,
     Profile,
 )
+from voicepilot.credentials.secrets import Secret
 from voicepilot.emulator import RealtimeEmulator
 from voicepilot.ports import KeyRequest
 
@@ -66,14 +68,31 @@ async def test_a_key_is_given_with_its_life_and_model(
     assert (mint.status, mint.model) == (200, "voice")
 
 
-@pytest.mark.parametrize("profile", ["openai", "azure"], indirect=True)  # the emulator has no preview socket
-async def test_the_key_names_a_socket_that_opens(service: EphemeralKeyService, profile: Profile) -> None:
+async def greeting(url: str | None, headers: dict[str, str]) -> dict[str, Any]:
+    assert url is not None
+    async with aiohttp.ClientSession() as client, client.ws_connect(url, headers=headers) as socket:
+        created = await socket.receive_json()
+    assert created["type"] == "session.created"
+    return dict(created["session"])
+
+
+# Whether Azure takes an ephemeral key on a socket is not known (wire sheet, B1); the emulator takes both.
+@pytest.mark.parametrize("by", ["key", "credential"])
+async def test_the_key_names_a_socket_that_opens(service: EphemeralKeyService, profile: Profile, by: str) -> None:
     key = await service.request_ephemeral_key(REQUEST)
-    assert key.websocket_url is not None
-    # Whether Azure takes an ephemeral key on a socket is not known (wire sheet, B1), so Azure gets its api-key.
-    headers = {"Authorization": f"Bearer {key.reveal()}"} if profile.name == "openai" else {"api-key": CREDENTIAL}
-    async with aiohttp.ClientSession() as client, client.ws_connect(key.websocket_url, headers=headers) as socket:
-        assert (await socket.receive_json())["type"] == "session.created"
+    secret = Secret(key.reveal(), is_token=True) if by == "key" else Secret(CREDENTIAL)
+    session = await greeting(key.websocket_url, profile.headers(secret))
+    assert session["model"] == "voice"
+    assert ("modalities" in session) == (profile.name == "azure-preview")  # whose session is flat
+
+
+@pytest.mark.parametrize("profile", ["openai", "azure"], indirect=True)  # the preview minted these at another route
+@pytest.mark.parametrize("by", ["key", "credential"])
+async def test_a_transcription_has_a_socket_of_its_own(service: EphemeralKeyService, profile: Profile, by: str) -> None:
+    options = {"type": "transcription", "audio": {"input": {"transcription": {"model": "gpt-4o-transcribe"}}}}
+    key = await service.request_ephemeral_key(KeyRequest(session_id="s1", session=options))
+    secret = Secret(key.reveal(), is_token=True) if by == "key" else Secret(CREDENTIAL)
+    assert (await greeting(key.websocket_url, profile.headers(secret)))["type"] == "transcription"
 
 
 async def test_two_sessions_never_share_a_key(service: EphemeralKeyService) -> None:

@@ -57,10 +57,15 @@ async def test_all_is_well_with_openai(emulator: RealtimeEmulator) -> None:
     assert "ek_" not in repr(results)
 
 
-async def test_all_is_well_with_azure(emulator: RealtimeEmulator) -> None:
-    results = await examine(lambda: AzureProfile(endpoint=emulator.azure_endpoint), credential=CANARY_CREDENTIAL)
+@pytest.mark.parametrize(("profile", "settings"), [(AzureProfile, "pass"), (AzurePreviewProfile, "warn")])
+async def test_all_is_well_with_azure(
+    emulator: RealtimeEmulator, profile: type[AzureProfile | AzurePreviewProfile], settings: str
+) -> None:
+    results = await examine(lambda: profile(endpoint=emulator.azure_endpoint), credential=CANARY_CREDENTIAL)
     assert healthy(results)
-    assert statuses(results)["websocket"] == "pass"
+    assert [statuses(results)[name] for name in ("settings", "mint", "websocket")] == [settings, "pass", "pass"]
+    (opened,) = [connection.opened for connection in emulator.record.connections()]
+    assert opened.provider == "azure"
 
 
 @pytest.mark.parametrize("given", [True, False])

@@ -597,6 +597,7 @@ def test_an_update_needs_its_type(talk: Any) -> None:
         ('{"type": "input_audio_buffer.append", "audio": "AAA"}', "invalid_value"),
         (b"\xff\xfe", "invalid_json"),
         ("[" * 100_000, "invalid_json"),
+        ('{"type": "response.create", "response": {"metadata": ' + "[" * 800 + "]" * 800 + "}}", "invalid_json"),
     ],
 )
 def test_nonsense_is_answered_with_an_error(talk: Any, data: str | bytes, code: str) -> None:

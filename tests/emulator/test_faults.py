@@ -41,11 +41,19 @@ def test_faults_are_written_in_one_line(text: str, fault: Fault) -> None:
         ("mint:200", "200 is no HTTP status of a refusal"),
         ("mint:slow:seconds=-1", "seconds"),
         ("latency:mint:median=0", "median"),
+        ("mint:slow:seconds=inf", "seconds"),
+        ("latency:mint:low=0,high=1e300", "high"),
     ],
 )
 def test_a_fault_that_cannot_be_says_why(text: str, complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         parse_fault(text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("X", "a\r\nEvil: b"), ("X Y", "a"), ("", "a"), ("X", "\u00e9")])
+def test_a_header_that_cannot_be_sent_is_no_fault(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match="no HTTP header"):
+        Fault(place="mint", kind="status", headers={name: value})
 
 
 def test_a_fault_happens_as_often_as_it_says() -> None:
@@ -93,6 +101,12 @@ def test_latencies_are_the_same_for_the_same_seed() -> None:
     assert ordered[500] == pytest.approx(0.2, rel=0.2)
     assert ordered[990] == pytest.approx(2.0, rel=0.4)
     assert faults.delay("connect") == 0.0
+
+
+def test_a_latency_drawn_has_an_end() -> None:
+    faults = Faults()
+    faults.add("latency:mint:median=1e-6,p99=1e9")
+    assert max(faults.delay("mint") for _ in range(10_000)) <= 1e9
 
 
 def test_latency_may_be_even_or_constant() -> None:

@@ -246,6 +246,7 @@ async def test_a_taken_port_is_named(emulator: RealtimeEmulator) -> None:
     ("options", "field"),
     [
         ({"session_life": 0}, "session_life"),
+        ({"session_life": float("inf")}, "session_life"),
         ({"time_scale": -1}, "time_scale"),
         ({"port": 70_000}, "port"),
         ({"certificate": "cert.pem"}, "certificate"),

@@ -20,7 +20,7 @@ from voicepilot.emulator.http import (
     standard_error,
 )
 from voicepilot.emulator.keys import Key
-from voicepilot.emulator.minting import good_credential
+from voicepilot.emulator.minting import good_credential, unknown_model
 from voicepilot.emulator.opening import opened
 from voicepilot.emulator.options import Backend
 from voicepilot.emulator.record import Refused
@@ -89,7 +89,7 @@ def _with_credential(backend: Backend, request: Request, now: float, delay: floa
         session = _session(backend, request, key, now)
     except WireError as error:
         return error_reply(error)
-    if backend.options.models is not None and session["model"] not in backend.options.models:
+    if unknown_model(backend, session):
         return json_reply(404, standard_error(404, request.provider))
     if key:
         backend.keys.use(key)

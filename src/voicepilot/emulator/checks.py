@@ -13,6 +13,8 @@ from typing import Any
 Json = dict[str, Any]
 Check = Callable[[Any, str], Any]
 
+DEEPEST = 64  # levels; what is deeper could exhaust the stack of whatever walks through it
+
 
 class WireError(Exception):
     """Something a client sent cannot be used; it becomes an `error` event or an HTTP 4xx."""
@@ -30,6 +32,12 @@ class WireError(Exception):
     def body(self) -> Json:
         """The provider's error object."""
         return {"type": self.kind, "code": self.code, "message": self.message, "param": self.param}
+
+
+def deep(value: object, left: int = DEEPEST) -> bool:
+    """Whether JSON is nested deeper than anybody needs."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return not left or any(isinstance(each, dict | list) and deep(each, left - 1) for each in inner)
 
 
 def missing(path: str) -> WireError:

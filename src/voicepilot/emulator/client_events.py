@@ -11,6 +11,7 @@ from voicepilot.emulator.checks import (
     anything,
     array,
     choice,
+    deep,
     invalid,
     missing,
     nullable,
@@ -72,6 +73,8 @@ def decoded(data: str | bytes) -> Json:
         event = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise WireError("We could not parse the JSON of your event. Expected valid JSON.", "invalid_json") from None
+    if deep(event):
+        raise WireError("The JSON of your event is nested too deeply.", "invalid_json")
     if not isinstance(event, dict):
         raise wrong_type("event", "an object", event)
     return event

@@ -18,6 +18,7 @@ A fault stands at a place and happens the next `count` times something passes th
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -41,8 +42,10 @@ KINDS: dict[str, frozenset[str]] = {
 LASTING = frozenset({"latency", "outage", "key"})
 
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+LONGEST = 1e9  # seconds, thirty years; beyond it arithmetic with clocks breaks down
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=LONGEST)]
+Positive = Annotated[float, msgspec.Meta(ge=1e-6, le=LONGEST)]
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,6 +80,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ConfigurationError(f"a fault happens at least once, not {self.count} times", field="fault")
         if self.kind == "status" and not 300 <= (self.status or 503) <= 599:
             raise ConfigurationError(f"{self.status} is no HTTP status of a refusal: use 300 to 599", field="fault")
+        for name, value in self.headers.items():
+            if not (_HEADER_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
+                raise ConfigurationError(f"{name!r} is no HTTP header that could be sent", field="fault")
 
 
 def parse_fault(text: str) -> Fault:

@@ -11,6 +11,7 @@ from voicepilot.emulator.checks import Json
 
 FORGET_AFTER = 3600.0  # seconds an expired key is still told from an unknown one
 MOST_KEYS = 100_000
+MOST_HELD = 256 * 1024 * 1024  # bytes of their sessions, as JSON
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +37,15 @@ class Keys:
     def __init__(self) -> None:
         self._keys: dict[str, Key] = {}
         self._used: set[str] = set()
+        self._sizes: dict[str, int] = {}
+        self._held = 0
 
     def add(self, key: Key, now: float) -> None:
         """A key was made."""
-        self._forget(now)
         self._keys[key.value] = key
+        self._sizes[key.value] = len(msgspec.json.encode(key.session))
+        self._held += self._sizes[key.value]
+        self._forget(now)
 
     def find(self, value: str, now: float, *, single_use: bool = False) -> Key | None:
         """The key, if it is good now."""
@@ -57,7 +62,9 @@ class Keys:
         # The dict is in the order of making, which is near enough that of expiry.
         while self._keys:
             oldest = next(iter(self._keys.values()))
-            if len(self._keys) < MOST_KEYS and now < oldest.valid_until + FORGET_AFTER:
+            room = len(self._keys) <= MOST_KEYS and self._held <= MOST_HELD
+            if room and now < oldest.valid_until + FORGET_AFTER:
                 return
             del self._keys[oldest.value]
+            self._held -= self._sizes.pop(oldest.value)
             self._used.discard(oldest.value)

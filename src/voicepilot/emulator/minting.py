@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from voicepilot.emulator.checks import Json, WireError, anything, choice, number, record
+from voicepilot.emulator.checks import Json, WireError, anything, choice, deep, number, record
 from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.http import Reply, Request, error_reply, faulty_reply, json_reply, standard_error
 from voicepilot.emulator.keys import Key
@@ -33,7 +33,7 @@ def json_body(body: bytes) -> Json:
         content = msgspec.json.decode(body) if body.strip() else {}
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         content = None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or deep(content):
         message = "We could not parse the JSON body of your request. The API expects a JSON object."
         raise WireError(message, None)
     return content
@@ -44,6 +44,12 @@ def good_credential(backend: Backend, credential: str | None) -> bool:
     if not credential or credential.startswith("ek_"):
         return False
     return backend.options.api_keys is None or credential in backend.options.api_keys
+
+
+def unknown_model(backend: Backend, session: Json) -> bool:
+    """Whether the session is for a model there is not; a transcription session names none of its own."""
+    models = backend.options.models
+    return models is not None and session["type"] != "transcription" and session["model"] not in models
 
 
 def mint(backend: Backend, request: Request, now: float, *, preview: bool = False) -> Reply:
@@ -70,7 +76,7 @@ def _made(backend: Backend, request: Request, now: float, *, preview: bool) -> t
         session = _preview_session(backend, body, now) if preview else _session(backend, body, now)
     except WireError as error:
         return error_reply(error), None, None
-    if backend.options.models is not None and session["model"] not in backend.options.models:
+    if unknown_model(backend, session):
         return json_reply(404, standard_error(404, request.provider)), None, asked
     life = min(asked or DEFAULT_LIFE[request.provider], backend.options.key_life or 7200.0)
     key = Key(

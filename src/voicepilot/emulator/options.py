@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -40,8 +41,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in ("session_life", "time_scale", "heartbeat", "key_life"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigurationError(f"{name} must be more than 0, not {value}", field=name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigurationError(f"{name} must be more than 0 and finite, not {value}", field=name)
         if not 0 <= self.port <= 65_535:
             raise ConfigurationError(f"port must be 0 to 65535, not {self.port}", field="port")
         if (self.certificate is None) != (self.private_key is None):

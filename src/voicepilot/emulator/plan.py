@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from voicepilot.emulator.faults import LASTING, Fault, parse_fault
+from voicepilot.emulator.faults import LASTING, LONGEST, Fault, parse_fault
 
 
 class _Pending(msgspec.Struct):
@@ -170,7 +170,7 @@ class Faults:
                 for pending in self._pending
                 if pending.fault.place == "latency" and pending.fault.kind == what
             ]
-        return sum(drawn)
+        return min(sum(drawn), LONGEST)
 
     def _count(self, pending: _Pending) -> None:
         if pending.left is None:

@@ -18,6 +18,7 @@ import msgspec
 from voicepilot.emulator.checks import Json
 
 KEPT = 20_000  # entries; older ones go
+MOST_HELD = 32 * 1024 * 1024  # bytes of their frames, as JSON
 LONGEST = 4_000  # characters of one string in a recorded frame
 _SECRETS = re.compile(r"\b(?:ek_|sk-|sk_)[A-Za-z0-9_-]{6,}|\bBearer\s+\S+")
 _SECRET_FIELDS = frozenset({"authorization", "api-key", "api_key"})
@@ -118,7 +119,9 @@ class Record:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._entries: deque[Entry] = deque(maxlen=KEPT)
+        self._entries: deque[Entry] = deque()
+        self._sizes: deque[int] = deque()
+        self._held = 0
         self._salt = secrets.token_bytes(16)
 
     def tag(self, secret: str) -> str:
@@ -127,8 +130,14 @@ class Record:
 
     def add(self, entry: Entry) -> None:
         """Something happened."""
-        self.dropped += len(self._entries) == KEPT
+        size = len(msgspec.json.encode(entry.event)) if isinstance(entry, Frame) else 0
         self._entries.append(entry)
+        self._sizes.append(size)
+        self._held += size
+        while len(self._entries) > KEPT or self._held > MOST_HELD:
+            self._entries.popleft()
+            self._held -= self._sizes.popleft()
+            self.dropped += 1
 
     def frame(self, at: float, connection: int, direction: Literal["in", "out"], event: Json) -> None:
         """An event passed a socket."""
@@ -143,7 +152,8 @@ class Record:
     def clear(self) -> None:
         """Forget what happened so far."""
         self._entries.clear()
-        self.dropped = 0
+        self._sizes.clear()
+        self._held = self.dropped = 0
 
     def mints(self) -> list[Mint]:
         """The requests for keys."""
