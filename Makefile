@@ -34,7 +34,7 @@ test: $(READY)  ## everything that must pass, with the coverage figure
 	@$(BIN)/python tests/coverage_gate.py
 
 unit: $(READY)  ## the quick part: no sockets, no processes
-	@$(BIN)/python -m pytest -q -m "not sockets"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow"
 
 lint: $(READY)  ## types and style
 	@$(BIN)/ruff check .

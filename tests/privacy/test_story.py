@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from tests.privacy.cast import FakeHolder, StubbornHolder, tasks
 from tests.privacy.walker import Canary, found
 
@@ -46,6 +47,7 @@ async def a_stage() -> AsyncIterator[Stage]:
     assert tasks() == []
 
 
+@pytest.mark.slow
 async def test_ending_a_purges_a_with_a_receipt_and_leaves_b() -> None:
     async with a_stage() as stage:
         a, b = await stage.start(), await stage.start()

@@ -199,6 +199,7 @@ async def test_a_purge_without_the_controller_takes_the_registration_along() -> 
 # --- reachable from nowhere ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_after_a_purge_the_canary_is_reachable_from_no_live_object() -> None:
     async with a_store() as (world, store):
         mine, other = Canary(1), Canary(2)
@@ -214,6 +215,7 @@ async def test_after_a_purge_the_canary_is_reachable_from_no_live_object() -> No
         assert found(mine, other) == [0, 0]
 
 
+@pytest.mark.slow
 async def test_a_replaced_or_dropped_utterance_is_reachable_from_nowhere() -> None:
     async with a_store(max_turns=2) as (_, store):
         replaced, dropped, crowded_out = (Canary(number) for number in (3, 4, 5))
@@ -227,6 +229,7 @@ async def test_a_replaced_or_dropped_utterance_is_reachable_from_nowhere() -> No
         assert found(replaced, dropped, crowded_out) == [0, 0, 0]
 
 
+@pytest.mark.slow
 async def test_what_redaction_took_out_is_reachable_from_nowhere() -> None:
     async with a_store(redactor=Redactor([RedactionRule(r"the canary number \d+ sang at dawn", "song")])) as (_, store):
         canary = Canary(6)
@@ -235,6 +238,7 @@ async def test_what_redaction_took_out_is_reachable_from_nowhere() -> None:
         assert found(canary) == [0]
 
 
+@pytest.mark.slow
 async def test_a_failing_neighbour_keeps_nothing_of_ours() -> None:
     async with a_store() as (world, store):
         canary = Canary(7)

@@ -138,7 +138,7 @@ class SameAsPolly(RuleBasedStateMachine):
 
 
 SameAsPolly.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-test_same_as_polly = SameAsPolly.TestCase
+test_same_as_polly = pytest.mark.slow(SameAsPolly.TestCase)
 
 
 def both_half_open() -> tuple[Driver, PollyBreaker, Permit, Permit]:
@@ -332,7 +332,7 @@ class AnyLife(RuleBasedStateMachine):
 
 
 AnyLife.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-test_any_life = AnyLife.TestCase
+test_any_life = pytest.mark.slow(AnyLife.TestCase)
 
 
 @given(st.lists(st.tuples(STEPS, st.booleans()), max_size=60))

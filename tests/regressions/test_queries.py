@@ -45,6 +45,7 @@ async def test_of_two_sessions_started_in_the_same_moment_the_later_is_current()
 
 
 @pytest.mark.defect(65)
+@pytest.mark.slow
 async def test_asking_for_the_current_session_costs_the_same_however_many_there_are() -> None:
     async with a_world(limit=100_000) as world:
 

@@ -74,6 +74,7 @@ async def test_every_live_phase_counts_against_the_limit(phase: Phase) -> None:
 
 
 @pytest.mark.defect(19)
+@pytest.mark.slow
 async def test_a_start_costs_the_same_however_many_sessions_there_are() -> None:
     async with a_world(limit=100_000) as world:
 

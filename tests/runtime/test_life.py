@@ -258,6 +258,7 @@ def test_a_loop_that_is_closed_without_dispose_holds_nothing_up(busy: bool) -> N
     assert all(task.done() for task in tasks)
 
 
+@pytest.mark.slow
 async def test_thousands_of_sessions_leave_no_trace() -> None:
     async with a_world() as world:
         world.recorder.subscriptions.clear()
@@ -284,6 +285,7 @@ async def test_thousands_of_sessions_leave_no_trace() -> None:
         assert len(world.manager._timers._heap) <= 64
 
 
+@pytest.mark.slow
 async def test_ten_thousand_sessions_at_once_live_and_end() -> None:
     async with a_world(limit=10_000, enable_heartbeat=False) as world:
         sessions = [await world.manager.start_session() for _ in range(10_000)]

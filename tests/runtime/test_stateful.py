@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -287,7 +288,7 @@ class Life(RuleBasedStateMachine):
             self.runner.close()
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.slow(Life.TestCase)
 TestLife.settings = settings(
     max_examples=int(os.environ.get("VOICEPILOT_EXAMPLES", "60")),
     stateful_step_count=40,

@@ -130,12 +130,14 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(plain, st.binary(min_size=9, max_size=40))
 def test_a_key_inside_anything_never_shows(data: object, raw: bytes) -> None:
     key = "ek_" + base64.urlsafe_b64encode(raw).decode().rstrip("=")
     assert key not in repr(redact.value([data, {"x": data, "said": f"it is {key}, is it"}]))
 
 
+@pytest.mark.slow
 @given(plain)
 def test_redacting_twice_changes_nothing_more(data: object) -> None:
     once = redact.value(data)
