@@ -6,7 +6,18 @@ from typing import Any
 
 import msgspec
 
-from voicepilot.cli.demo.history import ANSWERED, Held, History, Purged, Said, Seen, Terms
+from voicepilot.cli.demo.history import (
+    ANSWERED,
+    Held,
+    History,
+    Notice,
+    Planned,
+    Purged,
+    Said,
+    Seen,
+    Shown,
+    Terms,
+)
 from voicepilot.emulator.record import Closed, Connection, Mint, Opened
 from voicepilot.ports import PurgeReceipt
 
@@ -19,9 +30,15 @@ TERMS = Terms(
     renewed_by_hand="ben",
     silent="cleo",
     inactivity=12.0,
+    plan_step="TEST_AUTHENTICATION",
+    fallback="degraded-features",
+    careless="ben",
+    card="4111 1111 1111 1111",
+    forgotten="ben",
 )
 
-# Keys live 20 s. Anna meets the 429 at 10, ben renews by hand at 15, cleo meets the outage at 21 and falls silent.
+# Keys live 20 s. Anna meets the 429 at 10, ben renews by hand at 15, cleo meets the outage at 21, fails a
+# round at 22.5, is degraded until 26.5, and falls silent.
 RENEWALS = (
     ("ben", 9.0, 9.2, "automatic-renewal", 1),
     ("anna", 10.0, 13.2, "automatic-renewal", 2),
@@ -33,7 +50,9 @@ RENEWALS = (
 )
 STARTS = {"anna": 0.0, "ben": 0.5, "cleo": 1.0}
 ENDS = {"anna": (40.0, "goodbye"), "ben": (40.0, "goodbye"), "cleo": (39.0, "inactivity-timeout")}
+FAILED = 22.5
 LAST_WORD = 27.0
+KEPT = {"anna": 5, "ben": 6, "cleo": 3}
 
 
 def change(at: float, who: str, previous: str, new: str) -> Seen:
@@ -49,6 +68,11 @@ def events() -> tuple[Seen, ...]:
         seen += [change(begun, who, "active", "renewing"), change(done, who, "renewing", "active")]
         seen.append(Seen(at=begun, who=who, type="renewal-started", why=why))
         seen.append(Seen(at=done, who=who, type="renewal-completed", attempts=attempts))
+    seen += [
+        Seen(at=FAILED, who="cleo", type="renewal-failed", attempts=2),
+        Seen(at=FAILED, who="cleo", type="degraded-changed", degraded=True),
+        Seen(at=26.5, who="cleo", type="degraded-changed"),
+    ]
     for who, (at, why) in ENDS.items():
         seen += [change(at, who, "active", "ending"), change(at, who, "ending", "ended")]
         seen.append(Seen(at=at, who=who, type="session-ended", why=why))
@@ -84,9 +108,29 @@ def turns() -> tuple[Said, ...]:
     return (*said, Said(at=LAST_WORD, who="cleo", client="openai", outcome=ANSWERED))
 
 
-def purge(who: str, before: dict[str, int]) -> Purged:
-    receipt = PurgeReceipt(session_id=f"id-{who}", reason="x", cleared=before[who])
-    return Purged(who=who, receipt=receipt, before=before, after={name: n for name, n in before.items() if name != who})
+def purge(who: str, cleared: int, held: dict[str, int], **changes: Any) -> Purged:
+    receipt = PurgeReceipt(session_id=f"id-{who}", reason="goodbye", cleared=cleared, duration=0.01)
+    kept = KEPT if not changes else KEPT | {"ben": 4}
+    return Purged(who=who, receipt=msgspec.structs.replace(receipt, **changes), kept=kept, held=held)
+
+
+def purges() -> tuple[Purged, ...]:
+    return (
+        purge("ben", 4, {"anna": 5, "cleo": 3}, reason="consent-withdrawn"),
+        purge("cleo", 3, {"anna": 5, "ben": 2}),
+        purge("anna", 5, {"ben": 2}),
+        purge("ben", 2, {}),
+        Purged(who="everybody", receipt=PurgeReceipt(session_id="*", reason="disposed"), kept=KEPT, held={}),
+    )
+
+
+def planned(**changes: Any) -> Planned:
+    ran = Planned(at=FAILED + 0.1, who="cleo", tried=("TEST_AUTHENTICATION",), step=None, fallback="degraded-features")
+    return msgspec.structs.replace(ran, **changes)
+
+
+def shown(at: float, value: object) -> Shown:
+    return Shown(at=at, key="voicepilot.session.degraded", value=value)
 
 
 def connection(number: int, *, closed: bool = True) -> Connection:
@@ -103,11 +147,13 @@ def good(**changes: Any) -> History:
         seen=events(),
         held=leases(),
         said=turns(),
-        purged=(
-            purge("cleo", {"anna": 4, "ben": 4, "cleo": 3}),
-            purge("anna", {"anna": 5, "ben": 5}),
-            purge("ben", {"ben": 5}),
-        ),
+        purged=purges(),
+        shown=(shown(FAILED, True), shown(26.5, False)),
+        planned=(planned(),),
+        notices=(Notice(at=FAILED, who="cleo", code="UNAVAILABLE", told=True),),
+        attempts=len(mints()),
+        stored=("My card is [card].", "You said: My card is [card]."),
+        heard=("{'text': 'My card is 4111 1111 1111 1111.'}",),
         refused_starts=("SESSION_LIMIT_REACHED",),
         mints=mints(),
         connections=(connection(1), connection(2)),

@@ -89,6 +89,15 @@ def test_a_taken_port_is_told_in_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_ours_is_told_in_one_line(host: str) -> None:
+    done = finished("emulate", "--host", host, "--port", "0")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"voicepilot: cannot listen on {host}:0: ")
+    assert done.stderr.endswith(" Choose another --host; 127.0.0.1 is this machine.\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_emulator_that_nobody_listens_to_ends_quietly() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -137,7 +146,16 @@ def test_the_demo_keeps_every_promise_and_shows_no_key() -> None:
     assert "promises were kept." in done.stdout
     for told in ("429", "503", "refused: ", "inactivity-timeout", "by hand", "advice: ", "receipt: ", "openai client"):
         assert told in done.stdout
+    for told in (
+        "step TEST_AUTHENTICATION did not help; fallback degraded-features is entered",
+        "voicepilot.session.degraded = True",
+        "voicepilot.session.degraded = False",
+        "My card is [card]",
+        "(consent-withdrawn, transcripts)",
+    ):
+        assert told in done.stdout
     assert "ek_" not in done.stdout
+    assert "4111" not in done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

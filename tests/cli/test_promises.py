@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.cli.histories import connection, events, good, leases, mints, turns
+from tests.cli.histories import connection, events, good, leases, mints, planned, shown, turns
 
-from voicepilot.cli.demo.history import Held, History, Said, Seen
+from voicepilot.cli.demo.history import Held, History, Notice, Said, Seen
 from voicepilot.cli.demo.promises import PROMISES, check
 from voicepilot.emulator.record import Refused
 
@@ -32,6 +32,22 @@ def purges(who: str, **changes: Any) -> dict[str, Any]:
     return {"purged": altered(lambda purged: purged.who == who, good().purged, **changes)}
 
 
+def receipts(number: int, **changes: Any) -> dict[str, Any]:
+    told = list(good().purged)
+    told[number] = replace(told[number], receipt=replace(told[number].receipt, **changes))
+    return {"purged": tuple(told)}
+
+
+def cleo_told(*degraded: bool) -> dict[str, Any]:
+    """The history with other news of cleo's degraded mode: at 22.5, 26.5 and 26.7."""
+    others = (seen for seen in events() if seen.type != "degraded-changed")
+    news = (
+        Seen(at=at, who="cleo", type="degraded-changed", degraded=value)
+        for at, value in zip((22.5, 26.5, 26.7), degraded, strict=False)
+    )
+    return {"seen": tuple(sorted((*others, *news), key=lambda each: each.at))}
+
+
 def test_a_good_history_keeps_every_promise() -> None:
     assert broken_by(good()) == {}
 
@@ -50,6 +66,12 @@ HAND = "renewal by hand"
 SILENCE = "silence ends that session only"
 CALLS = "calls go through on the keys"
 TOLD = "all is told, once and in order"
+PLAN = "a failed round runs its plan"
+WORSE = "degraded mode is entered, and left"
+LAYERS = "no attempt is made by two layers"
+NOTICE = "users hear once of what was not repaired"
+REDACTED = "a card number is never stored"
+LIVE = "a live session is purged in 500 ms"
 PURGED = "each purge takes its session's data"
 LEFT = "nothing is left behind"
 
@@ -108,11 +130,47 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
         "as if it had been paused",
     ),
     (TOLD, {"seen": tuple(seen for seen in events() if seen.new != "ended")}, "ben was never told to be over"),
+    (PLAN, {"planned": ()}, "cleo's failed round had no plan"),
+    (PLAN, {"planned": (planned(at=30.0),)}, "cleo's failed round had no plan"),
+    (PLAN, {"planned": (planned(), planned(at=23.0))}, "1 rounds failed, but 2 plans were run"),
+    (PLAN, {"planned": (planned(tried=()),)}, "cleo's plan ran no step, not TEST_AUTHENTICATION"),
+    (PLAN, {"planned": (planned(fallback=None),)}, "step None worked, fallback None"),
+    (PLAN, {"planned": (planned(step="TEST_AUTHENTICATION"),)}, "fallback degraded-features"),
+    (PLAN, {"seen": without("renewal-failed", "cleo")}, "no round failed"),
+    (WORSE, {"shown": ()}, "the host was never told"),
+    (WORSE, {"shown": (shown(22.5, True),)}, "the host was not told of the end"),
+    (WORSE, {"shown": (shown(28.5, True), shown(29.0, False))}, "before any plan fell back"),
+    (WORSE, cleo_told(), "cleo failed a round and was not degraded"),
+    (WORSE, cleo_told(True), "cleo never was well again"),
+    (WORSE, cleo_told(True, True, False), "cleo was told to be degraded out of turn"),
+    (
+        WORSE,
+        {"seen": tuple(seen for seen in events() if (seen.type, seen.at) != ("renewal-completed", 26.5))},
+        "cleo was well again without a new key",
+    ),
+    (LAYERS, {"attempts": 5}, "the provider got 13 requests for 5 attempts"),
+    (LAYERS, {"attempts": 14}, "the provider got 13 requests for 14 attempts"),
+    (LAYERS, {"mints": (), "attempts": 0}, "nothing was asked"),
+    (NOTICE, {"notices": ()}, "nobody was told"),
+    (NOTICE, {"notices": good().notices * 2}, "cleo was told 2 times of UNAVAILABLE"),
+    (
+        NOTICE,
+        {"notices": (*good().notices, Notice(at=23, who="ben", code="X", told=False))},
+        "1 plans repaired nothing, but 2 errors",
+    ),
+    (REDACTED, {"heard": ("hello",)}, "the provider never heard the card number"),
+    (REDACTED, {"stored": ("[card]", "My card is 4111 1111 1111 1111.")}, "stored: My card is 4111"),
+    (REDACTED, {"stored": ("hello",)}, "no stored line shows where it was taken out"),
+    (LIVE, {"purged": good().purged[1:]}, "ben was not purged while live"),
+    (LIVE, receipts(0, cleared=0), "it cleared nothing"),
+    (LIVE, receipts(0, duration=0.6), "it took 0.60 s"),
     (PURGED, {"purged": good().purged[:2]}, "ben was purged 0 times"),
     (PURGED, {"lines_left": 2}, "2 lines were left behind"),
-    (PURGED, purges("cleo", before={"cleo": 9}, after={}), "cleo: 3 of 9 lines cleared"),
-    (PURGED, purges("cleo", after={"anna": 4, "ben": 4, "cleo": 1}), "cleo: 3 of 3 lines cleared"),
-    (PURGED, purges("cleo", after={"anna": 4}), "the purge of cleo took lines of ben"),
+    (PURGED, receipts(1, cleared=9), "cleo: 3 lines are gone, receipts say 9"),
+    (PURGED, receipts(1, failed=1), "cleo: the purge left 0 lines"),
+    (PURGED, purges("cleo", held={"anna": 5, "ben": 2, "cleo": 1}), "cleo: the purge left 1 lines"),
+    (PURGED, purges("cleo", held={"anna": 5}), "ben: 6 lines are gone, receipts say 4, after cleo's purge"),
+    (PURGED, receipts(4, cleared=2), "2 lines of everybody were left for the end"),
     (LEFT, {"tasks_left": ("voicepilot-mint 7",)}, "task voicepilot-mint 7"),
     (LEFT, {"sockets_left": 2}, "2 sockets of this process"),
     (LEFT, {"connections": (connection(1), connection(2, closed=False))}, "1 connections at the provider"),
@@ -133,6 +191,18 @@ def test_every_promise_is_broken_by_some_test() -> None:
 def test_nothing_seen_keeps_no_promise_that_needs_something_to_happen() -> None:
     nothing = History(terms=good().terms)
     assert set(broken_by(nothing)) == {text for text, _ in PROMISES} - {LEFT}
+
+
+def test_a_cancelled_attempt_may_have_reached_the_provider_or_not() -> None:
+    told = len(mints()) - 1
+    assert broken_by(good(attempts=told, abandoned=1)) == {}
+    assert broken_by(good(attempts=len(mints()), abandoned=1)) == {}
+
+
+def test_a_plan_whose_step_worked_enters_no_fallback_and_reports_no_error() -> None:
+    both = (planned(), planned(at=24.0, step="TEST_AUTHENTICATION", fallback=None))
+    again = Seen(at=23.9, who="cleo", type="renewal-failed")
+    assert broken_by(good(planned=both, **extra(again))) == {}
 
 
 def test_a_503_in_the_outage_is_nobodys_bad_key() -> None:

@@ -5,9 +5,10 @@ import asyncio
 from tests.support import a_world
 
 from voicepilot import ProviderUnavailableError
-from voicepilot.cli.demo.words import health_lines, line_of
+from voicepilot.cli.demo.words import circuit_line, health_lines, line_of, plan_line
 from voicepilot.cli.screen import Line, sentence
 from voicepilot.lifecycle.health import CheckStatus, HealthCheck, SessionHealth
+from voicepilot.recovery import Circuit, CircuitMoved, Recovery
 
 
 async def test_a_life_reads_as_a_story() -> None:
@@ -43,6 +44,23 @@ def test_health_is_told_with_advice_where_there_is_any() -> None:
         Line("warn  renewal: 1 round failed", "bad"),
         Line("      advice: Wait.", "bad"),
     ]
+
+
+def test_what_a_plan_did_is_told() -> None:
+    assert plan_line(Recovery(worked=True, step="ASK", tried=("WAIT", "ASK"))) == Line(
+        "recovery plan: step WAIT, ASK worked, so the next round is made at once", "good"
+    )
+    assert plan_line(Recovery(tried=("ASK",), fallback="degraded-features")) == Line(
+        "recovery plan: step ASK did not help; fallback degraded-features is entered", "bad"
+    )
+    assert plan_line(Recovery()).text == "recovery plan: step none did not help; there is no fallback"
+
+
+def test_what_the_breaker_does_is_told() -> None:
+    opened = CircuitMoved(endpoint="e", was=Circuit.CLOSED, now=Circuit.OPEN, cause="X", open_for=5.0)
+    closed = CircuitMoved(endpoint="e", was=Circuit.HALF_OPEN, now=Circuit.CLOSED, cause=None)
+    assert circuit_line(opened).text == "circuit breaker: closed -> open for 5 s"
+    assert circuit_line(closed).text == "circuit breaker: half-open -> closed"
 
 
 def test_a_sentence_ends_once() -> None:

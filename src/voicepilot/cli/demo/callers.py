@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +16,8 @@ import aiohttp
 
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, Said
 from voicepilot.cli.demo.transcripts import Transcripts
+from voicepilot.privacy import Turn
+from voicepilot.privacy.transcripts import Role
 from voicepilot.runtime.manager import SessionManager
 
 if TYPE_CHECKING:
@@ -110,11 +112,10 @@ class OpenAIClient:
 
     name = "openai"
 
-    def __init__(self, manager: SessionManager, session_id: str, base_url: str) -> None:
+    def __init__(self, key: str | Callable[[], Awaitable[str]], base_url: str) -> None:
         from openai import AsyncOpenAI  # noqa: PLC0415 - takes most of a second, and need not be installed
 
-        provider = manager.credential_provider(session_id)
-        self._client: AsyncOpenAI = AsyncOpenAI(api_key=provider, base_url=base_url, max_retries=0)
+        self._client: AsyncOpenAI = AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0)
 
     async def say(self, line: str) -> str:
         """One turn over a WebSocket of its own."""
@@ -141,11 +142,21 @@ class OpenAIClient:
 
 
 def openai_is_there() -> bool:
-    """Whether the official client, with what it needs for realtime, can be imported; imports it if so."""
-    if importlib.util.find_spec("openai") is None or importlib.util.find_spec("websockets") is None:
-        return False
-    importlib.import_module("openai.resources.realtime")
-    return True
+    """Whether the official client, with what it needs for realtime, can be imported."""
+    return importlib.util.find_spec("openai") is not None and importlib.util.find_spec("websockets") is not None
+
+
+async def warm_up(key: str, base_url: str) -> None:
+    """Hold one turn with the official client: it goes on importing until its first answer.
+
+    On a slow machine that takes seconds, in which the event loop stands still and keys lapse. So it comes before the
+    first session.
+    """
+    client = OpenAIClient(key, base_url)
+    try:
+        await client.say("Is this line open?")
+    finally:
+        await client.close()
 
 
 class Caller:
@@ -161,6 +172,7 @@ class Caller:
         transcripts: Transcripts,
         now: Callable[[], float],
         heard: Callable[[Said], None],
+        stored: Callable[[str, Turn], None],
         lines: Iterable[str] = LINES,
     ) -> None:
         self.who = who
@@ -170,6 +182,7 @@ class Caller:
         self._transcripts = transcripts
         self._now = now
         self._heard = heard
+        self._stored = stored
         self._lines = cycle(lines)
         self._hushed = asyncio.Event()
 
@@ -191,7 +204,7 @@ class Caller:
     async def _turn(self, line: str) -> None:
         at = self._now()
         self._manager.reset_inactivity_timer(self._session_id)
-        self._transcripts.add(self._session_id, f"{self.who}: {line}")
+        self._keep("user", line)
         try:
             async with asyncio.timeout(PATIENCE):
                 answer = await self.client.say(line)
@@ -200,6 +213,11 @@ class Caller:
         except Exception as error:
             outcome = f"{type(error).__name__}: {error}"
         else:
-            self._transcripts.add(self._session_id, f"assistant: {answer}")
+            self._keep("assistant", answer)
             outcome = ANSWERED
         self._heard(Said(at=at, who=self.who, client=self.client.name, outcome=outcome))
+
+    def _keep(self, role: Role, line: str) -> None:
+        turn = self._transcripts.add(self._session_id, role, line)
+        if turn is not None:
+            self._stored(self.who, turn)

@@ -24,6 +24,34 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     new: str = ""
     why: str = ""  # the trigger of a renewal, the reason of an end or change
     attempts: int = 0
+    degraded: bool = False  # of a degraded-changed: from now on
+
+
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """The host was told something to show."""
+
+    at: float
+    key: str
+    value: object
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A recovery plan was run."""
+
+    at: float
+    who: str
+    tried: tuple[str, ...]
+    step: str | None  # that worked
+    fallback: str | None  # that was entered
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """An error that was not repaired was reported; `told` is whether its user should hear of it, too."""
+
+    at: float
+    who: str
+    code: str
+    told: bool
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +72,12 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Purged(msgspec.Struct, frozen=True, kw_only=True):
-    """A purge: the lines held of each session just before, what the receipt says, and those held right after."""
+    """A purge: what the receipt says, how many lines of each session were ever kept, and how many are held now."""
 
     who: str
     receipt: PurgeReceipt
-    before: dict[str, int]
-    after: dict[str, int]
+    kept: dict[str, int]
+    held: dict[str, int]
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +91,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     renewed_by_hand: str
     silent: str
     inactivity: float  # seconds
+    plan_step: str  # what the recovery plan tries
+    fallback: str  # and what it falls back to
+    careless: str  # says a card number
+    card: str
+    forgotten: str  # has a purge while the session lives
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +106,13 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     said: tuple[Said, ...] = ()
     purged: tuple[Purged, ...] = ()
+    shown: tuple[Shown, ...] = ()
+    planned: tuple[Planned, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    attempts: int = 0  # at a key, as the recovery executor told them
+    abandoned: int = 0  # attempts that were cancelled: whether they reached the provider nobody knows
+    stored: tuple[str, ...] = ()  # every line that was redacted, as it is stored; and all that was held at an end
+    heard: tuple[str, ...] = ()  # what the provider was sent, from its record
     refused_starts: tuple[str, ...] = ()  # error codes of starts that were to be refused
     mints: tuple[Mint, ...] = ()
     connections: tuple[Connection, ...] = ()

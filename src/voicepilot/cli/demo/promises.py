@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import msgspec
 
+from voicepilot.cli.demo.care import GOES_WRONG, PRIVATE, Finding
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, History, Said, Seen, rounds, seconds_without_key
 
 LATE = 5.0
@@ -32,10 +33,6 @@ class Promise(msgspec.Struct, frozen=True):
     def kept(self) -> bool:
         """Whether nothing was broken."""
         return not self.broken
-
-
-Finding = tuple[str, list[str]]
-"""What was found, in a few words, and everything that is wrong with it."""
 
 
 def check(history: History) -> tuple[Promise, ...]:
@@ -190,24 +187,6 @@ def _told(history: History) -> Finding:
     return f"{len(history.of('state-changed'))} changes of phase", broken
 
 
-def _purges(history: History) -> Finding:
-    broken = [f"{history.lines_left} lines were left behind"] if history.lines_left else []
-    for who in history.terms.sessions:
-        mine = [purged for purged in history.purged if purged.who == who]
-        if len(mine) != 1:
-            broken.append(f"{who} was purged {len(mine)} times")
-        for purged in mine:
-            held = purged.before.get(who, 0)
-            if not purged.receipt.complete or purged.receipt.cleared != held or purged.after.get(who):
-                broken.append(f"{who}: {purged.receipt.cleared} of {held} lines cleared")
-            others = [
-                name for name, lines in purged.before.items() if name != who and purged.after.get(name, 0) < lines
-            ]
-            broken += [f"the purge of {who} took lines of {other}" for other in others]
-    cleared = sum(purged.receipt.cleared for purged in history.purged)
-    return f"{len(history.purged)} receipts, {cleared} lines", broken
-
-
 def _nothing_left(history: History) -> Finding:
     broken = [f"task {name}" for name in history.tasks_left]
     if history.sockets_left:
@@ -227,10 +206,11 @@ PROMISES: tuple[tuple[str, Callable[[History], Finding]], ...] = (
     ("a key belongs to one session", _own_keys),
     ("a 429 is obeyed", _rate_limit),
     ("an outage costs no session its key", _outage),
+    *GOES_WRONG,
     ("renewal by hand", _by_hand),
     ("silence ends that session only", _inactivity),
     ("calls go through on the keys", _turns),
     ("all is told, once and in order", _told),
-    ("each purge takes its session's data", _purges),
+    *PRIVATE,
     ("nothing is left behind", _nothing_left),
 )

@@ -11,28 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voicepilot.cli.codes import FAILED
-from voicepilot.cli.demo.callers import openai_is_there
+from voicepilot.cli.demo.callers import openai_is_there, warm_up
 from voicepilot.cli.demo.history import History, figures
 from voicepilot.cli.demo.hurry import HurriedLoop, clock_of
+from voicepilot.cli.demo.parts import API_KEY, make_parts
 from voicepilot.cli.demo.promises import check
-from voicepilot.cli.demo.story import KEY_LIFE, SESSION, TERMS, Story, answer
+from voicepilot.cli.demo.story import KEY_LIFE, TERMS, Story, answer
 from voicepilot.cli.demo.summary import summary_lines
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Complaints, Watch
 from voicepilot.cli.running import Stopper, run
 from voicepilot.cli.screen import Line, Screen, open_screen
-from voicepilot.config import ConfigurationManager, ProviderSettings, Settings
-from voicepilot.credentials import EphemeralKeyService
 from voicepilot.emulator import RealtimeEmulator
-from voicepilot.runtime.manager import SessionManager
+from voicepilot.privacy import PrivacyController, TranscriptStore
 
 LIMIT = 90.0
 """Seconds the story may take; one that takes longer has broken a promise."""
 
 SETTLING = 1.0
 """Seconds closed sockets and finished tasks are given to disappear."""
-
-API_KEY = "sk-demo-the-emulator-takes-any"
 
 LATENCY = "latency:mint:low=0.1,high=0.4"
 """The emulated provider is about as quick as a real one."""
@@ -64,15 +61,22 @@ async def _demo(stopper: Stopper, *, plain: bool) -> int:
 async def play(screen: Screen) -> tuple[Watch, bool]:
     """The story on the emulator; what was seen of it, and whether it came to its end in time."""
     openai = openai_is_there()
+    clock = clock_of(asyncio.get_running_loop())
     emulator = RealtimeEmulator(key_life=KEY_LIFE, answers=answer)
     emulator.faults.add(LATENCY)
-    transcripts = Transcripts()
+    controller = PrivacyController(clock=clock)
+    transcripts = Transcripts(TranscriptStore(controller, clock=clock))
     watch = Watch(emulator, transcripts, screen, TERMS)
-    async with emulator, _manager(emulator, watch) as manager:
-        watch.attach(manager)
-        story = Story(emulator, manager, watch, transcripts, openai=openai)
+    async with emulator:
         watch.tell("--", f"an emulated provider listens at {emulator.base_url}; nothing leaves this machine", "chapter")
-        finished = await _within_limit(story, watch, screen)
+        if openai:
+            await warm_up(API_KEY, emulator.base_url)
+            emulator.record.clear()
+        parts = make_parts(emulator, controller, watch, clock)
+        async with parts.manager as manager:
+            watch.attach(*parts)
+            story = Story(emulator, manager, watch, transcripts, controller, openai=openai)
+            finished = await _within_limit(story, watch, screen)
     return watch, finished
 
 
@@ -89,20 +93,6 @@ async def _within_limit(story: Story, watch: Watch, screen: Screen) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def _manager(emulator: RealtimeEmulator, watch: Watch) -> SessionManager:
-    # Not from_settings: somebody's environment and voicepilot.toml have no part in the story.
-    settings = Settings(
-        provider=ProviderSettings(base_url=emulator.base_url),
-        sessions={"max_concurrent_sessions": TERMS.limit, **SESSION},  # type: ignore[arg-type]  # pydantic converts
-    )
-    clock = clock_of(asyncio.get_running_loop())
-    keys = EphemeralKeyService(settings.provider, credential=API_KEY, clock=clock)
-    configuration = ConfigurationManager(settings)
-    return SessionManager(
-        keys, configuration=configuration, privacy_controller=watch, clock=clock, owned=(configuration, keys)
-    )
 
 
 def _conclude(screen: Screen, history: History, *, took: float, finished: bool) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain, cycle
 from typing import Any
 
-from voicepilot.cli.demo.callers import MODEL, AiohttpClient, Caller, OpenAIClient
+from voicepilot.cli.demo.callers import LINES, MODEL, AiohttpClient, Caller, OpenAIClient
 from voicepilot.cli.demo.history import Terms
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Watch
@@ -14,6 +15,8 @@ from voicepilot.cli.screen import Row, sentence
 from voicepilot.emulator import RealtimeEmulator, Say, Turn, Wait
 from voicepilot.errors import SessionLimitError
 from voicepilot.lifecycle.session import SessionInfo
+from voicepilot.ports import PurgeOrder
+from voicepilot.privacy import PrivacyController
 from voicepilot.runtime.manager import SessionManager
 
 KEY_LIFE = 20
@@ -28,10 +31,17 @@ TERMS = Terms(
     renewed_by_hand="ben",
     silent="cleo",
     inactivity=12.0,
+    plan_step="TEST_AUTHENTICATION",
+    fallback="degraded-features",
+    careless="ben",
+    card="4111 1111 1111 1111",
+    forgotten="ben",
 )
 
 ANSWERING = 0.6
 """Seconds the emulated model thinks before it answers."""
+
+CARD_LINE = f"My card is {TERMS.card}, please keep it to yourself."
 
 SESSION: dict[str, Any] = {
     "renewal_margin_seconds": MARGIN,
@@ -58,6 +68,7 @@ class Story:
         manager: SessionManager,
         watch: Watch,
         transcripts: Transcripts,
+        controller: PrivacyController,
         *,
         openai: bool,
     ) -> None:
@@ -65,6 +76,7 @@ class Story:
         self._manager = manager
         self._watch = watch
         self._transcripts = transcripts
+        self._controller = controller
         self._openai = openai
         self._ids: dict[str, str] = {}
         self._callers: dict[str, Caller] = {}
@@ -79,6 +91,7 @@ class Story:
             await self._first_renewals()
             await self._rate_limit()
             await self._renew_by_hand()
+            await self._forget()
             await self._outage()
             await self._silence()
             for caller in self._callers.values():
@@ -121,14 +134,29 @@ class Story:
         self._chapter(f"{who.capitalize()} is renewed by hand")
         await self._manager.renew_session(self._ids[who])
 
+    async def _forget(self) -> None:
+        who = TERMS.forgotten
+        self._chapter(f"{who.capitalize()} wants forgotten what was said so far, and talks on")
+        turns = len(self._watch.said)
+        # Right after an answer the caller is quiet for a while, so that what is held can be counted.
+        await self._watch.until(lambda: any(said.who == who for said in self._watch.said[turns:]))
+        order = PurgeOrder(session_id=self._ids[who], reason="consent-withdrawn", target="transcripts")
+        receipt = await self._controller.purge(order)
+        self._tell(
+            who,
+            f"receipt: {receipt.cleared} lines purged, {receipt.failed} left, in {receipt.duration * 1000:.0f} ms "
+            f"({receipt.reason}, {receipt.target})",
+            "good" if receipt.complete else "bad",
+        )
+
     async def _outage(self) -> None:
         self._chapter(f"The provider will be down for {TERMS.outage:g} s, from the next renewal on")
         since = len(self._watch.seen)
         await self._watch.until(lambda: any(seen.type == "renewal-started" for seen in self._watch.seen[since:]))
         self._emulator.faults.outage(seconds=TERMS.outage)
         self._tell("provider", "is down", "bad")
-        await self._watch.until(lambda: any(seen.type == "renewal-failed" for seen in self._watch.seen[since:]))
-        await self._show_health(next(s.who for s in self._watch.seen[since:] if s.type == "renewal-failed"))
+        await self._watch.until(lambda: bool(self._watch.planned))
+        await self._show_health(self._watch.planned[0].who)
         await self._all_renewed(since=since)
         self._tell("provider", "is back, and every session has its next key", "good")
 
@@ -163,7 +191,7 @@ class Story:
     def _caller(self, who: str, session_id: str) -> Caller:
         official = self._openai and who == TERMS.sessions[0]
         client = (
-            OpenAIClient(self._manager, session_id, self._emulator.base_url)
+            OpenAIClient(self._manager.credential_provider(session_id), self._emulator.base_url)
             if official
             else AiohttpClient(self._manager, session_id)
         )
@@ -175,6 +203,8 @@ class Story:
             transcripts=self._transcripts,
             now=self._emulator.now,
             heard=self._watch.heard,
+            stored=self._watch.stored,
+            lines=chain(LINES[:1], [CARD_LINE], cycle(LINES)) if who == TERMS.careless else LINES,
         )
 
     async def _all_renewed(self, *, since: int) -> None:

@@ -1,38 +1,35 @@
-"""What was said in the demo, by session: personal data, so that there is something to purge."""
+"""What is said in the demo, in a real TranscriptStore, and counted on the way in: the purges are checked against it."""
 
 from __future__ import annotations
 
-import time
+from collections import Counter
+from collections.abc import Iterable
 
-from voicepilot.ports import PurgeOrder, PurgeReceipt
+from voicepilot.privacy import TranscriptStore, Turn
+from voicepilot.privacy.transcripts import Role
 
 
 class Transcripts:
-    """Holds each session's lines in memory, and implements `ports.Purger` for them."""
+    """Keeps each session's lines. Of what was redacted it remembers how it is stored."""
 
-    def __init__(self) -> None:
-        self._lines: dict[str, list[str]] = {}
+    def __init__(self, store: TranscriptStore) -> None:
+        self._store = store
+        self.kept: Counter[str] = Counter()  # how many lines were ever kept, by session id
+        self.redacted: list[Turn] = []
 
-    def add(self, session_id: str, line: str) -> None:
-        """Keep a line of the session's conversation."""
-        self._lines.setdefault(session_id, []).append(line)
+    def add(self, session_id: str, role: Role, text: str) -> Turn | None:
+        """Keep a line of the session's conversation; None when the session is over."""
+        turn = self._store.append_final(session_id, role, text)
+        if turn is not None:
+            self.kept[session_id] += 1
+            if turn.redactions:
+                self.redacted.append(turn)
+        return turn
 
-    def count(self, session_id: str) -> int:
-        """How many lines of the session are held."""
-        return len(self._lines.get(session_id, ()))
+    def held(self, session_ids: Iterable[str]) -> dict[str, int]:
+        """How many lines of each session are held now."""
+        return {session_id: len(self._store.turns(session_id)) for session_id in session_ids}
 
-    def counts(self) -> dict[str, int]:
-        """How many lines are held of each session that has any."""
-        return {session_id: len(lines) for session_id, lines in self._lines.items()}
-
-    async def purge(self, order: PurgeOrder) -> PurgeReceipt:
-        """Forget the lines of the order's session, and of no other."""
-        began = time.perf_counter()
-        lines = self._lines.pop(order.session_id, [])
-        return PurgeReceipt(
-            session_id=order.session_id,
-            reason=order.reason,
-            target=order.target,
-            cleared=len(lines),
-            duration=time.perf_counter() - began,
-        )
+    def texts(self, session_id: str) -> tuple[str, ...]:
+        """What is held of a session, as it is stored."""
+        return tuple(turn.text for turn in self._store.turns(session_id))

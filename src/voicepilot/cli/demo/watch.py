@@ -1,4 +1,4 @@
-"""Watches the demo from outside: every event, the keys that are handed out, what the provider refuses."""
+"""Watches the demo from outside: every event, host call and receipt, the keys that are handed out, refusals."""
 
 from __future__ import annotations
 
@@ -7,21 +7,57 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
-from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, Held, History, Purged, Said, Seen, Terms
+from voicepilot.cli.demo.history import (
+    ANSWERED,
+    PROVIDER_DOWN,
+    Held,
+    History,
+    Notice,
+    Planned,
+    Purged,
+    Said,
+    Seen,
+    Shown,
+    Terms,
+)
 from voicepilot.cli.demo.transcripts import Transcripts
-from voicepilot.cli.demo.words import line_of
+from voicepilot.cli.demo.words import circuit_line, line_of, plan_line
 from voicepilot.cli.screen import Line, Screen
 from voicepilot.emulator import RealtimeEmulator
-from voicepilot.events import Event, RenewalCompleted, RenewalStarted, SessionEnded, SessionStarted, StateChanged
-from voicepilot.ports import PurgeOrder, PurgeReceipt
+from voicepilot.events import (
+    DegradedChanged,
+    Event,
+    RenewalCompleted,
+    RenewalStarted,
+    SessionEnded,
+    SessionStarted,
+    StateChanged,
+)
+from voicepilot.lifecycle.phases import Phase
+from voicepilot.ports import PurgeReceipt
+from voicepilot.privacy import PrivacyController, Turn
+from voicepilot.recovery import (
+    AttemptFailed,
+    CircuitMoved,
+    ErrorReported,
+    OperationOver,
+    RecoveryExecutor,
+    Result,
+)
 from voicepilot.runtime.manager import SessionManager
+
+EVERYBODY = "everybody"
+"""Who a purge of all sessions is about; there should be nothing left for it to do."""
+
+AT_A_KEY = frozenset({"start", "renew", "test_authentication"})
+"""The operations whose attempts are requests for keys."""
 
 LOOK = 0.1
 """Seconds between two looks at the provider's record, to tell of refusals."""
 
 
 class Watch:
-    """What was seen so far. It is the manager's purger too: `transcripts` does it, with a count before and after."""
+    """What was seen so far. It is the host, too: what a host is told to show is seen here."""
 
     def __init__(self, emulator: RealtimeEmulator, transcripts: Transcripts, screen: Screen, terms: Terms) -> None:
         self._emulator = emulator
@@ -35,17 +71,28 @@ class Watch:
         self.held: list[Held] = []
         self.said: list[Said] = []
         self.purged: list[Purged] = []
+        self.shown: list[Shown] = []
+        self.planned: list[Planned] = []
+        self.notices: list[Notice] = []
+        self.attempts = self.abandoned = 0
+        self.texts: list[str] = []
         self.refused_starts: list[str] = []
         self.last_words: dict[str, str] = {}
 
-    def attach(self, manager: SessionManager) -> None:
-        """Subscribe to everything. The manager's dispose ends the subscriptions."""
+    def attach(self, manager: SessionManager, executor: RecoveryExecutor, controller: PrivacyController) -> None:
+        """Subscribe to everything. The manager's dispose ends the subscriptions to it."""
         self._manager = manager
         manager.on_session_started(self._note)
         manager.on_session_ended(self._note)
         manager.on_session_renewed(self._note)
         manager.on_session_error(self._note)
         manager.on_session_state_changed(self._note)
+        manager.on_session_degraded(self._note)
+        executor.subscribe(OperationOver, self._note_operation)
+        executor.subscribe(AttemptFailed, self._note_attempt)
+        executor.subscribe(ErrorReported, self._note_report)
+        executor.subscribe(CircuitMoved, lambda moved: self._say("provider", circuit_line(moved)))
+        controller.on_purged(self._note_purge)
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait for something that events bring about."""
@@ -70,13 +117,16 @@ class Watch:
         elif said.outcome != ANSWERED:
             self.tell(said.who, f"a call failed: {said.outcome}", "bad")
 
-    async def purge(self, order: PurgeOrder) -> PurgeReceipt:
-        """Let the transcripts purge, and note what they held before and after."""
-        before = self._held_lines()
-        receipt = await self._transcripts.purge(order)
-        who = self.names.get(order.session_id, "?")
-        self.purged.append(Purged(who=who, receipt=receipt, before=before, after=self._held_lines()))
-        return receipt
+    def stored(self, who: str, turn: Turn) -> None:
+        """A line was kept; where something was taken out of it, show how."""
+        if turn.redactions:
+            self.tell(who, f'said what is not for keeping; stored is: "{turn.text}"', "good")
+
+    def set_context(self, key: str, value: object) -> None:
+        """The host is told something to show. Implements `ports.Host`."""
+        now = self._emulator.now()
+        self.shown.append(Shown(at=now, key=key, value=value))
+        self._screen.tell(now, "host", Line(f"{key} = {value}", "chapter"))
 
     async def follow_provider(self) -> None:
         """Tell of every key request that the provider refuses, until cancelled."""
@@ -97,6 +147,13 @@ class Watch:
             held=tuple(self.held),
             said=tuple(self.said),
             purged=tuple(self.purged),
+            shown=tuple(self.shown),
+            planned=tuple(self.planned),
+            notices=tuple(self.notices),
+            attempts=self.attempts,
+            abandoned=self.abandoned,
+            stored=(*(turn.text for turn in self._transcripts.redacted), *self.texts),
+            heard=tuple(str(frame.event) for frame in record.frames("conversation.item.create", direction="in")),
             refused_starts=tuple(self.refused_starts),
             mints=tuple(record.mints()),
             connections=tuple(record.connections()),
@@ -104,24 +161,59 @@ class Watch:
             logged=logged,
             tasks_left=tasks_left,
             sockets_left=sockets_left,
-            lines_left=sum(self._transcripts.counts().values()),
+            lines_left=sum(self._transcripts.held(self.names).values()),
         )
 
-    def _held_lines(self) -> dict[str, int]:
-        return {self.names.get(session_id, "?"): lines for session_id, lines in self._transcripts.counts().items()}
+    def _note_purge(self, receipt: PurgeReceipt) -> None:
+        kept, held = self._transcripts.kept, self._transcripts.held(self.names)
+        purged = Purged(
+            who=self.names.get(receipt.session_id, EVERYBODY),
+            receipt=receipt,
+            kept={name: kept[session_id] for session_id, name in self.names.items()},
+            held={name: held[session_id] for session_id, name in self.names.items()},
+        )
+        self.purged.append(purged)
+
+    def _note_attempt(self, failed: AttemptFailed) -> None:
+        self.attempts += failed.context.operation in AT_A_KEY
+
+    def _note_operation(self, over: OperationOver) -> None:
+        context = over.context
+        if context.operation in AT_A_KEY:
+            self.attempts += over.result is Result.SUCCEEDED
+            self.abandoned += over.result is Result.CANCELLED
+        if over.recovery is None or context.operation != "renew":
+            return
+        who, did = self.names.get(context.session_id or "", "?"), over.recovery
+        self.planned.append(
+            Planned(at=self._emulator.now(), who=who, tried=did.tried, step=did.step, fallback=did.fallback)
+        )
+        self._say(who, plan_line(did))
+        self._news.set()
+
+    def _note_report(self, report: ErrorReported) -> None:
+        context = report.context
+        if context.operation in AT_A_KEY:
+            who, code = self.names.get(context.session_id or "", "?"), report.fault.code
+            self.notices.append(Notice(at=self._emulator.now(), who=who, code=code, told=report.notify))
 
     def _note(self, event: Event) -> None:
         who = event.session.wish.labels.get("name", "?")
         self.names[event.session_id] = who
         now = self._emulator.now()
         self.seen.append(_seen(event, who, now))
+        if isinstance(event, StateChanged) and event.new_state is Phase.ENDING:
+            self.texts += self._transcripts.texts(event.session_id)
         if isinstance(event, SessionStarted | RenewalCompleted):
             self._note_key(event.session_id, who, now)
         self._news.set()
         line = line_of(event)
         if line is not None:
-            self.last_words[who] = line.text
-            self._screen.tell(now, who, line)
+            self._say(who, line)
+
+    def _say(self, who: str, line: Line) -> None:
+        self.last_words[who] = line.text
+        self._screen.tell(self._emulator.now(), who, line)
 
     def _note_key(self, session_id: str, who: str, now: float) -> None:
         if self._manager is not None:
@@ -137,6 +229,8 @@ def _seen(event: Event, who: str, at: float) -> Seen:
             return Seen(at=at, who=who, type=event.type, why=trigger.value)
         case RenewalCompleted(result=result):
             return Seen(at=at, who=who, type=event.type, attempts=result.attempts)
+        case DegradedChanged(degraded=degraded):
+            return Seen(at=at, who=who, type=event.type, degraded=degraded)
         case SessionEnded(reason=reason):
             return Seen(at=at, who=who, type=event.type, why=reason)
     return Seen(at=at, who=who, type=event.type)

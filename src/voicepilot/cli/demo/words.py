@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voicepilot.cli.screen import Line, sentence
 from voicepilot.events import (
+    DegradedChanged,
     Event,
     RenewalCompleted,
     RenewalFailed,
@@ -14,6 +15,7 @@ from voicepilot.events import (
 )
 from voicepilot.lifecycle.health import CheckStatus, SessionHealth
 from voicepilot.lifecycle.session import Trigger
+from voicepilot.recovery import CircuitMoved, Recovery
 
 BEGUN = {
     Trigger.TIMER: "its key has {left:.0f} s left: fetching the next",
@@ -21,6 +23,10 @@ BEGUN = {
     Trigger.REJECTED: "the provider refused its key: fetching another",
     Trigger.RECOVERY: "its key lapsed: fetching another",
 }
+
+
+WORSE = Line("degraded from now on: it lives on the key it has", "bad")
+WELL = Line("no longer degraded", "good")
 
 
 def line_of(event: Event) -> Line | None:
@@ -40,6 +46,8 @@ def line_of(event: Event) -> Line | None:
                 "so the next round comes soon",
                 "bad",
             )
+        case DegradedChanged(degraded=degraded):
+            return WORSE if degraded else WELL
         case SessionErrorEvent(kind=kind, error=error):
             return Line(f"{kind.value}: {sentence(error.message)} {error.remediation}", "bad")
         case SessionEnded(reason=reason, receipt=receipt, statistics=statistics):
@@ -50,6 +58,21 @@ def line_of(event: Event) -> Line | None:
                 "good" if receipt.complete else "bad",
             )
     return None
+
+
+def plan_line(recovery: Recovery) -> Line:
+    """What a recovery plan did."""
+    tried = f"step {', '.join(recovery.tried) or 'none'}"
+    if recovery.worked:
+        return Line(f"recovery plan: {tried} worked, so the next round is made at once", "good")
+    fallback = f"fallback {recovery.fallback} is entered" if recovery.fallback else "there is no fallback"
+    return Line(f"recovery plan: {tried} did not help; {fallback}", "bad")
+
+
+def circuit_line(moved: CircuitMoved) -> Line:
+    """What the breaker of the provider does."""
+    rest = f" for {moved.open_for:.0f} s" if moved.open_for else ""
+    return Line(f"circuit breaker: {moved.was.value} -> {moved.now.value}{rest}", "dim")
 
 
 def health_lines(health: SessionHealth) -> list[Line]:
