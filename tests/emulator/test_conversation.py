@@ -646,6 +646,17 @@ def test_responses_fail_on_command(talk: Any) -> None:
     assert only(talk.send("response.create"), "response.done")["response"]["status"] == "completed"
 
 
+@pytest.mark.parametrize(("fault", "code"), [("", "DeploymentNotFound"), (":code=audio_too_short", "audio_too_short")])
+def test_a_transcription_fails_on_command_and_the_answer_comes(talk: Any, fault: str, code: str) -> None:
+    talk.faults.add(f"transcription:failed{fault}")
+    talk.update(audio={"input": {"transcription": {"model": "whisper-1"}}})
+    events = talk.hear(1.0, loud=True) + talk.hear(0.3, loud=False)
+    assert only(events, "conversation.item.input_audio_transcription.failed")["error"]["code"] == code
+    assert only(events, "response.done")["response"]["status"] == "completed"
+    again = talk.hear(1.0, loud=True) + talk.hear(0.3, loud=False)
+    assert only(again, "conversation.item.input_audio_transcription.completed")
+
+
 def test_a_long_answer_comes_in_slices(new_talk: Any) -> None:
     talk = new_talk(FunctionAnswers(lambda _: "word " * 1_000))
     first = talk.conversation.receive('{"type": "response.create"}', talk.now)

@@ -103,6 +103,14 @@ def test_latencies_are_the_same_for_the_same_seed() -> None:
     assert faults.delay("connect") == 0.0
 
 
+def test_so_many_faults_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicepilot.emulator.plan.MOST_FAULTS", 1)
+    faults = Faults()
+    faults.hang_mints()
+    with pytest.raises(ConfigurationError, match="waiting already"):
+        faults.hang_mints()
+
+
 def test_a_latency_drawn_has_an_end() -> None:
     faults = Faults()
     faults.add("latency:mint:median=1e-6,p99=1e9")

@@ -228,6 +228,13 @@ async def test_faults_and_record_are_there_for_other_languages(
     async with http.post(f"{control}/faults", json={"fault": "mint:nonsense"}) as response:
         assert response.status == 400
         assert "mint has no fault 'nonsense'" in (await response.json())["error"]["message"]
+    async with http.post(f"{control}/faults", json={"place": "mint", "kind": "hang", "count": None}) as response:
+        assert response.status == 201
+    for what, empty in (("faults", {"faults": []}), ("record", {"dropped": 0, "entries": []})):
+        async with http.delete(f"{control}/{what}") as response:
+            assert response.status == 204
+        async with http.get(f"{control}/{what}") as response:
+            assert await response.json() == empty
 
 
 async def test_a_body_beyond_the_limit_is_refused(emulator: RealtimeEmulator, http: aiohttp.ClientSession) -> None:

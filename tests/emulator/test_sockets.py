@@ -64,6 +64,7 @@ async def status(http: Http, where: str, **headers: str) -> int:
     ("headers", "query"),
     [
         (KEY, "?model=m"),
+        ({"Authorization": "Bearer eyJhbGciOiJub25l.eyJzdWIiOiJtZSJ9."}, "?model=m"),
         ({"api-key": "0123456789"}, "?model=m"),
         ({}, "?model=m&api-key=0123456789"),
     ],

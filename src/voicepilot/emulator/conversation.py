@@ -304,6 +304,10 @@ class Conversation:
     def _transcription(self, item_id: str, words: str, seconds: float) -> Iterator[Effect]:
         kind = "conversation.item.input_audio_transcription"
         place = {"item_id": item_id, "content_index": 0}
+        if fault := self._stage.faults.take("transcription"):
+            error = WireError(fault.message or "Transcription failed.", fault.code or "DeploymentNotFound")
+            yield self._stage.event(f"{kind}.failed", **place, error=error.body)
+            return
         for word in re.findall(r"\s*\S+", words):
             padding = self._stage.ids.token(max(1, 16 - len(word) % 16))
             yield self._stage.event(f"{kind}.delta", **place, delta=word, logprobs=None, obfuscation=padding)

@@ -11,6 +11,7 @@ A fault stands at a place and happens the next `count` times something passes th
 | live     | the same, to every session open now                                                          |
 | update   | slow, missing: the `session.updated` of the next `session.update`                            |
 | response | failed, slow                                                                                 |
+| transcription | failed: of what the user said next                                                      |
 | latency  | mint, connect, response: a delay for each, until cleared                                     |
 | outage   | status, hang, reset: everything refused, for `seconds` or until cleared                      |
 | key      | single-use: a key opens one session, until cleared                                           |
@@ -35,6 +36,7 @@ KINDS: dict[str, frozenset[str]] = {
     "live": _SESSION,
     "update": frozenset({"slow", "missing"}),
     "response": frozenset({"failed", "slow"}),
+    "transcription": frozenset({"failed"}),
     "latency": frozenset({"mint", "connect", "response"}),
     "outage": frozenset({"status", "hang", "reset"}),
     "key": frozenset({"single-use"}),

@@ -10,6 +10,9 @@ from collections.abc import Callable
 import msgspec
 
 from voicepilot.emulator.faults import LASTING, LONGEST, Fault, parse_fault
+from voicepilot.errors import ConfigurationError
+
+MOST_FAULTS = 10_000
 
 
 class _Pending(msgspec.Struct):
@@ -37,6 +40,8 @@ class Faults:
             return
         count = None if fault.place in LASTING else fault.count
         with self._lock:
+            if len(self._pending) >= MOST_FAULTS:
+                raise ConfigurationError(f"{MOST_FAULTS} faults are waiting already: use count", field="fault")
             self._pending.append(_Pending(fault, count))
 
     def clear(self) -> None:

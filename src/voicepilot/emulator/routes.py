@@ -77,9 +77,9 @@ def _add_fault(backend: Backend, request: Request) -> Reply:
     try:
         content = json_body(request.body)
         fault = parse_fault(content["fault"]) if isinstance(content.get("fault"), str) else fault_from(content)
+        backend.faults.add(fault)
     except WireError as error:
         return error_reply(error)
     except ConfigurationError as error:
         return error_reply(WireError(error.message, "invalid_fault"))
-    backend.faults.add(fault)
     return json_reply(201, msgspec.to_builtins(fault))
