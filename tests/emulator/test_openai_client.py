@@ -9,11 +9,11 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncAzureOpenAI, AsyncOpenAI, OpenAI
+from openai import AsyncAzureOpenAI, AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.beta.realtime import ResponseDoneEvent
 
-from voicepilot.emulator import Call, RealtimeEmulator, Script, Turn, running_emulator
+from voicepilot.emulator import Call, RealtimeEmulator, Script, Turn
 from voicepilot.emulator.audio import FORMATS, silence, tone
 
 pytestmark = pytest.mark.sockets
@@ -281,32 +281,3 @@ async def test_a_call_is_made_and_hung_up(emulator: RealtimeEmulator) -> None:
         with pytest.raises(openai.NotFoundError) as caught:
             await client.realtime.calls.hangup(call_id)
     assert caught.value.code == "call_id_not_found"
-
-
-def test_the_blocking_client_holds_a_turn_too() -> None:
-    with (
-        running_emulator() as emulator,
-        OpenAI(api_key="sk-test", base_url=emulator.base_url) as client,
-    ):
-        key = client.realtime.client_secrets.create(session={"type": "realtime", "output_modalities": ["text"]}).value
-        with (
-            OpenAI(api_key=key, base_url=emulator.base_url) as bearer,
-            bearer.realtime.connect(model="gpt-realtime") as connection,
-        ):
-            connection.conversation.item.create(
-                item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Good morning"}]}
-            )
-            connection.response.create()
-            for event in connection:
-                if event.type == "response.done":
-                    break
-        assert [turn.text for turn in emulator.record.turns()] == ["Good morning"]
-
-
-def test_the_blocking_client_hears_of_the_end() -> None:
-    with (
-        running_emulator(session_life=0.1) as emulator,
-        OpenAI(api_key="sk-test", base_url=emulator.base_url) as client,
-        client.realtime.connect(model="gpt-realtime") as connection,
-    ):
-        assert [event.type for event in connection] == ["session.created", "error"]
