@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 UV     := $(shell command -v uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint format lock clean
+.PHONY: help demo test unit fuzz node lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,6 +35,14 @@ test: $(READY)  ## everything that must pass, with the coverage figure
 
 unit: $(READY)  ## the quick part: no sockets, no processes
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow"
+
+fuzz: $(READY)  ## the fuzz tests at length: more than 100,000 tries, counted at the end (minutes)
+	@VOICEPILOT_FUZZ=50 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
+	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
+
+node: $(READY)  ## the official Node client's stories (needs node 20 and npm)
+	@cd tests/node && npm ci --no-audit --no-fund
+	@$(BIN)/python tests/node/run.py
 
 lint: $(READY)  ## types and style
 	@$(BIN)/ruff check .

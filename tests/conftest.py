@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from tests.canary import no_secret_shows, suite_watch  # noqa: F401 - fixtures around every test
+from tests.fuzzing import pytest_terminal_summary, tally  # noqa: F401 - what the fuzz tests tried
 from voicepilot.testing.virtual import VirtualTimeLoop
 
 

@@ -1,23 +1,23 @@
-"""Whatever a client sends, the conversation answers in JSON and lives on, and HTTP never answers 5xx.
-
-`VOICEPILOT_FUZZ=20` makes each test try twenty times as much (see `make fuzz`).
-"""
+"""Whatever a client sends, the conversation answers in JSON and lives on, and HTTP never answers 5xx of its own."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from aiohttp import web
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.fuzzing import Tally, fuzzed, little_kept
 
 from voicepilot.emulator import Call, Faults, Options, Record, Say
+from voicepilot.emulator.admission import Admitted, admit
 from voicepilot.emulator.answers import FunctionAnswers
 from voicepilot.emulator.client_events import CLIENT_EVENTS
 from voicepilot.emulator.effects import Send
-from voicepilot.emulator.http import Request
+from voicepilot.emulator.faults import KINDS
+from voicepilot.emulator.http import Reply, Request
 from voicepilot.emulator.ids import Ids
 from voicepilot.emulator.keys import Keys
 from voicepilot.emulator.minting import mint
@@ -25,7 +25,6 @@ from voicepilot.emulator.options import Backend
 from voicepilot.emulator.preview import PreviewConversation
 from voicepilot.emulator.routes import answer
 
-TIMES = int(os.environ.get("VOICEPILOT_FUZZ", "1"))
 NOW = 1_800_000_000.0
 
 WORDS = [
@@ -92,21 +91,19 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "event_id": st.just("mine") | scalars,
 }
 events = st.fixed_dictionaries({"type": st.sampled_from(sorted(CLIENT_EVENTS))}, optional=FIELDS)
-frames = st.one_of(events.map(msgspec.json.encode), values.map(msgspec.json.encode), st.binary(max_size=40))
-
-
-def fuzzed(examples: int) -> settings:
-    return settings(
-        max_examples=examples * TIMES,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture],
-    )
+nested = st.builds(
+    lambda kind, field, depth: b'{"type":"%b","%b":%b%b}' % (kind, field, b"[" * depth, b"]" * depth),
+    st.sampled_from([name.encode() for name in CLIENT_EVENTS]),
+    st.sampled_from([b"item", b"session", b"response", b"x"]),
+    st.integers(1, 1_200),
+)
+frames = st.one_of(events.map(msgspec.json.encode), values.map(msgspec.json.encode), st.binary(max_size=40), nested)
 
 
 @given(st.lists(frames, min_size=20, max_size=40))
 @fuzzed(40)
-def test_a_conversation_survives_every_frame(new_talk: Any, sent: list[bytes]) -> None:
+def test_a_conversation_survives_every_frame(new_talk: Any, tally: Tally, sent: list[bytes]) -> None:
+    tally("client frames", len(sent))
     talk = new_talk()
     for frame in sent:
         for effect in talk.raw(frame):
@@ -118,7 +115,8 @@ def test_a_conversation_survives_every_frame(new_talk: Any, sent: list[bytes]) -
 
 @given(st.lists(frames, min_size=20, max_size=40))
 @fuzzed(15)
-def test_the_preview_survives_every_frame(new_talk: Any, sent: list[bytes]) -> None:
+def test_the_preview_survives_every_frame(new_talk: Any, tally: Tally, sent: list[bytes]) -> None:
+    tally("client frames", len(sent))
     talk = new_talk(protocol=PreviewConversation)
     for frame in sent:
         for effect in talk.raw(frame):
@@ -129,7 +127,8 @@ def test_the_preview_survives_every_frame(new_talk: Any, sent: list[bytes]) -> N
 
 @given(st.lists(st.lists(events, max_size=6), max_size=4))
 @fuzzed(40)
-def test_what_begins_also_ends(new_talk: Any, rounds: list[list[dict[str, Any]]]) -> None:
+def test_what_begins_also_ends(new_talk: Any, tally: Tally, rounds: list[list[dict[str, Any]]]) -> None:
+    tally("client frames", sum(map(len, rounds)))
     talk = new_talk(FunctionAnswers(lambda turn: (Say("a few words " * 20), Call("f", {"text": turn.text}))))
     seen: list[str] = []
     for sent in rounds:
@@ -146,6 +145,25 @@ def test_what_begins_also_ends(new_talk: Any, rounds: list[list[dict[str, Any]]]
         ("conversation.item.added", "conversation.item.done"),
     ):
         assert seen.count(began) == seen.count(ended)
+
+
+def test_a_record_keeps_no_more_than_it_says(new_talk: Any, tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voicepilot.emulator.record.MOST_HELD", 50_000)
+    kept = Record()
+
+    @given(st.lists(events, min_size=5, max_size=10))
+    @fuzzed(10)
+    def converse(sent: list[dict[str, Any]]) -> None:
+        tally("client frames", len(sent))
+        talk = new_talk()
+        for event in sent:
+            kept.frame(talk.now, 1, "in", event)
+            for said in talk.events(talk.raw(msgspec.json.encode(event))):
+                kept.frame(talk.now, 1, "out", said)
+
+    with little_kept(2_000_000):
+        converse()
+    assert len(msgspec.json.encode([frame.event for frame in kept.frames()])) < 60_000
 
 
 def backend() -> Backend:
@@ -169,7 +187,8 @@ bodies = st.one_of(
 
 @given(bodies)
 @fuzzed(300)
-def test_every_mint_is_answered(body: bytes) -> None:
+def test_every_mint_is_answered(tally: Tally, body: bytes) -> None:
+    tally("HTTP requests", 1)
     home = backend()
     request = Request(
         method="POST",
@@ -209,12 +228,54 @@ offers = st.binary(max_size=60) | st.just(
 
 @given(st.sampled_from(["GET", "POST", "DELETE", "PUT"]), paths, kinds, bodies | offers)
 @fuzzed(300)
-def test_every_request_is_answered(method: str, path: str, kind: str, body: bytes) -> None:
+def test_every_request_is_answered(tally: Tally, method: str, path: str, kind: str, body: bytes) -> None:
+    tally("HTTP requests", 1)
     headers = {"authorization": "Bearer sk-test-0123456789", "content-type": kind}
     reply = answer(
         backend(), Request(method=method, path=path, headers=headers, query={"api-version": "x"}, body=body), NOW
     )
     assert 200 <= reply.status < 500
+
+
+# What a fault may hold, in ranges around those that are good.
+amounts = st.sampled_from([0, 1, -1, 0.5, 1e9, 1e10, 1e300, "3", "inf", "nan", "all", None, ""])
+texts = st.text(max_size=8) | st.sampled_from(["a\r\nb: c", "\x00", "insufficient_quota"])
+faults = st.sampled_from(sorted((place, kind) for place, kinds in KINDS.items() for kind in kinds)).flatmap(
+    lambda at: st.fixed_dictionaries(
+        {"place": st.just(at[0]), "kind": st.just(at[1])},
+        optional={
+            **dict.fromkeys(("seconds", "after", "low", "high", "median", "p99", "retry_after", "count"), amounts),
+            "status": st.integers(200, 700) | amounts,
+            "code": texts,
+            "message": texts,
+            "headers": st.dictionaries(texts | st.just("X-Fault"), texts, max_size=2),
+            "body": texts,
+        },
+    )
+)
+
+
+@given(st.lists(faults, min_size=1, max_size=4))
+@fuzzed(100)
+def test_whatever_fault_is_commanded_the_answers_are_fit_to_send(tally: Tally, commanded: list[dict[str, Any]]) -> None:
+    tally("HTTP requests", len(commanded) + 3)
+    home = backend()
+    for fault in commanded:
+        body = msgspec.json.encode(fault)
+        reply = answer(home, Request(method="POST", path="/_emulator/faults", body=body), NOW)
+        assert reply.status in {201, 400}
+    key = {"authorization": "Bearer sk-test-0123456789", "content-type": "application/sdp"}
+    mint_of = Request(method="POST", path="/v1/realtime/client_secrets", headers=key)
+    call = Request(method="POST", path="/v1/realtime/calls", headers=key, body=b"v=0\r\nm=audio 9 X 0\r\n")
+    socket = Request(method="GET", path="/v1/realtime", headers=key, query={"model": "m"})
+    for got in (answer(home, mint_of, NOW), answer(home, call, NOW), admit(home, socket, NOW)):
+        assert 0 <= got.delay <= 3e9
+        if isinstance(got, Reply):
+            web.Response(status=got.status or 503, body=got.body, headers=got.headers)
+        elif isinstance(got, Admitted):
+            assert got.conversation.open(NOW)
+    assert msgspec.json.encode(home.record.entries())
+    assert answer(home, Request(method="GET", path="/_emulator/faults"), NOW).status == 200
 
 
 @pytest.mark.parametrize("text", ['{"type": "\\ud800"}', '{"a": 1e400}', '{"a": ' + "9" * 5_000 + "}", "\x00", ""])
