@@ -13,17 +13,18 @@ ROOT = Path(voicepilot.__file__).parent
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "subscription": set(),
     "lifecycle": {"errors", "events", "ports"},
     "events": {"errors", "lifecycle", "ports"},
     "ports": {"errors", "lifecycle"},
-    "runtime": {"errors", "events", "lifecycle", "ports"},
-    "credentials": {"errors", "events", "ports"},
-    "config": {"errors", "events", "lifecycle", "ports"},
-    "recovery": {"errors", "events", "ports"},
-    "privacy": {"errors", "events", "ports"},
+    "runtime": {"subscription", "errors", "events", "lifecycle", "ports"},
+    "credentials": {"subscription", "errors", "events", "ports"},
+    "config": {"subscription", "errors", "events", "lifecycle", "ports"},
+    "recovery": {"subscription", "errors", "events", "ports"},
+    "privacy": {"subscription", "errors", "events", "ports"},
     "emulator": {"errors"},
-    "testing": {"errors", "events", "lifecycle", "ports", "runtime", "emulator"},
-    "telemetry": {"errors", "events", "ports"},
+    "testing": {"subscription", "errors", "events", "lifecycle", "ports", "runtime", "emulator"},
+    "telemetry": {"subscription", "errors", "events", "ports"},
     "build": {"config", "credentials", "errors", "ports", "privacy", "recovery", "runtime", "telemetry"},
 }
 # The core's data, and the events and ports that carry it, know each other; here is exactly how far.

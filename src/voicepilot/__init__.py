@@ -71,9 +71,9 @@ if TYPE_CHECKING:
     from voicepilot.recovery import RecoveryExecutor, RecoveryPlan, RecoveryRegistrar
     from voicepilot.runtime.hooks import ConversationLifecycleHooks
     from voicepilot.runtime.manager import SessionManager
-    from voicepilot.runtime.observers import Subscription
     from voicepilot.runtime.timers import SessionTimerManager
     from voicepilot.runtime.vault import SessionCredential
+    from voicepilot.subscription import Subscription
 
 __version__ = "0.1.0"
 
@@ -213,7 +213,7 @@ _HOMES = {
     "SessionTimerManager": "runtime.timers",
     "StateChanged": "events",
     "Statistics": "lifecycle.session",
-    "Subscription": "runtime.observers",
+    "Subscription": "subscription",
     "TimerStatus": "lifecycle.diagnostics",
     "TimerStatuses": "lifecycle.diagnostics",
     "TranscriptStore": "privacy",

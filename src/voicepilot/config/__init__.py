@@ -4,7 +4,8 @@ Importing this imports pydantic; `import voicepilot` does not. See docs/configur
 """
 
 from voicepilot.config.changes import Change, SectionChanged
-from voicepilot.config.manager import ConfigurationManager, Subscription
+from voicepilot.config.manager import ConfigurationManager
 from voicepilot.config.settings import ProviderSettings, Settings
+from voicepilot.subscription import Subscription
 
 __all__ = ["Change", "ConfigurationManager", "ProviderSettings", "SectionChanged", "Settings", "Subscription"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -14,25 +13,9 @@ from voicepilot.config.settings import ProviderSettings, Settings
 from voicepilot.config.watch import Watched, require_watchfiles
 from voicepilot.errors import ConfigurationError, VoicePilotError
 from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.subscription import Subscription, is_async
 
 Teller = Callable[[Settings, Settings, SectionChanged], object]
-
-
-class Subscription:
-    """Ends with `dispose()`, or at the end of a `with` block. Disposing again does nothing."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel = cancel
-
-    def dispose(self) -> None:
-        """Deliver nothing more."""
-        self._cancel()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.dispose()
 
 
 class ConfigurationManager:
@@ -114,7 +97,7 @@ class ConfigurationManager:
         One that raises is logged; the others hear of the change all the same, and the settings stay.
         Raises TypeError for an async function.
         """
-        if inspect.iscoroutinefunction(handler):
+        if is_async(handler):
             raise TypeError("on_changed takes a plain function; start what has to wait in a task of your own")
         return self._subscribe(lambda _, __, changed: handler(changed))
 

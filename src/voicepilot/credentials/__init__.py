@@ -8,11 +8,12 @@ from voicepilot.credentials.credential import (
     KeyringKey,
 )
 from voicepilot.credentials.doctor import CheckResult, examine, healthy
-from voicepilot.credentials.news import KeyExpired, KeyRefused, KeyRenewed, Subscription
+from voicepilot.credentials.news import KeyExpired, KeyRefused, KeyRenewed
 from voicepilot.credentials.profiles import DEFAULT_MODEL, AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings
 from voicepilot.credentials.secrets import Secret
 from voicepilot.credentials.service import AuthenticationReport, EphemeralKeyService, Limits
+from voicepilot.subscription import Subscription
 
 __all__ = [
     "DEFAULT_MODEL",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
-from types import TracebackType
 from typing import Generic, TypeVar
 
 import msgspec
 
 from voicepilot.errors import Fault
+from voicepilot.subscription import Subscription, is_async
 
 
 class KeyRenewed(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,27 +36,6 @@ class KeyRefused(msgspec.Struct, frozen=True, kw_only=True):
 E = TypeVar("E")
 
 
-class Subscription:
-    """Ends with `dispose()`, or at the end of a `with` block. Disposing again does nothing."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel: Callable[[], None] | None = cancel
-
-    def dispose(self) -> None:
-        """Deliver nothing more."""
-        cancel, self._cancel = self._cancel, None
-        if cancel is not None:
-            cancel()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.dispose()
-
-
 class Channel(Generic[E]):
     """The subscribers to one kind of news. One that raises is logged and does not keep the others from hearing it."""
 
@@ -72,7 +50,7 @@ class Channel(Generic[E]):
 
     def subscribe(self, handler: Callable[[E], object]) -> Subscription:
         """Call `handler` with each event. Raises TypeError for an async handler: nothing here could await it."""
-        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
+        if is_async(handler):
             raise TypeError(f"{self._name} needs a plain function; start async work from it yourself")
         ticket = object()
         self._handlers[ticket] = handler

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -15,10 +14,11 @@ from voicepilot.events import StateChanged
 from voicepilot.ports import Clock, PurgeOrder, PurgeReceipt
 from voicepilot.privacy.clock import SystemClock
 from voicepilot.privacy.errand import Errand, Outcome, Report
-from voicepilot.privacy.handles import Registration, Subscription
+from voicepilot.privacy.handles import Registration
 from voicepilot.privacy.ledger import Entry, Held, Holder, Ledger
 from voicepilot.privacy.retention import PolicyInForce, RetentionPolicy
 from voicepilot.privacy.words import EVERY_SESSION, TARGETS, DataClass, PurgeReason, checked, checked_session, known
+from voicepilot.subscription import Subscription, is_async
 
 LOOK_AGAIN = 5.0
 """Seconds; no wait is longer, so that a machine that slept notices soon after it wakes."""
@@ -192,7 +192,7 @@ class PrivacyController:
 
     def on_purged(self, listener: Callable[[PurgeReceipt], object]) -> Subscription:
         """Give `listener` the receipt of every order and sweep. Raises `ConfigurationError` for an async one."""
-        if inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(getattr(listener, "__call__", None)):  # noqa: B004
+        if is_async(listener):
             raise ConfigurationError("listener: must be a plain function", field="listener")
         ticket = object()
         self._listeners[ticket] = listener

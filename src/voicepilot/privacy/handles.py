@@ -1,4 +1,4 @@
-"""Handles on a registration and on a subscription."""
+"""The handle on a registration."""
 
 from __future__ import annotations
 
@@ -21,23 +21,6 @@ class Registration:
         self._dispose()
 
     def __enter__(self) -> Registration:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.dispose()
-
-
-class Subscription:
-    """Ends with `dispose()`, or at the end of a `with` block. Disposing again does nothing."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel = cancel
-
-    def dispose(self) -> None:
-        """Deliver nothing more."""
-        self._cancel()
-
-    def __enter__(self) -> Subscription:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,11 +11,11 @@ from voicepilot.recovery.news import (
     Recovery,
     Result,
     RetryScheduled,
-    Subscription,
 )
 from voicepilot.recovery.plan import Fallback, RecoveryPlan, RecoveryStep
 from voicepilot.recovery.policy import ENVELOPES, Backoff, Jitter, RetryPolicy
 from voicepilot.recovery.registrar import RecoveryRegistrar
+from voicepilot.subscription import Subscription
 
 __all__ = [
     "ENVELOPES",

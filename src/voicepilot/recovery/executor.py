@@ -24,10 +24,10 @@ from voicepilot.recovery.news import (
     Recovery,
     Result,
     RetryScheduled,
-    Subscription,
 )
 from voicepilot.recovery.plan import RecoveryPlan, is_recovering, run_plan
 from voicepilot.recovery.policy import ENVELOPES, Backoff, Enough, RetryPolicy, decide, share, within_budget
+from voicepilot.subscription import Subscription
 
 T = TypeVar("T")
 

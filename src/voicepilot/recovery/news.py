@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from enum import StrEnum
-from types import TracebackType
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,6 +12,7 @@ import msgspec
 from voicepilot.errors import Fault
 from voicepilot.ports import OperationContext
 from voicepilot.recovery.breaker import Circuit
+from voicepilot.subscription import Subscription, is_async
 
 
 class Recovery(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,27 +96,6 @@ News = AttemptFailed | AttemptRefused | RetryScheduled | OperationOver | ErrorRe
 N = TypeVar("N", AttemptFailed, AttemptRefused, RetryScheduled, OperationOver, ErrorReported, CircuitMoved)
 
 
-class Subscription:
-    """Ends with `dispose()`, or at the end of a `with` block. Disposing again does nothing."""
-
-    def __init__(self, cancel: Callable[[], object]) -> None:
-        self._cancel: Callable[[], object] | None = cancel
-
-    def dispose(self) -> None:
-        """Deliver nothing more."""
-        cancel, self._cancel = self._cancel, None
-        if cancel is not None:
-            cancel()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.dispose()
-
-
 class Newsroom:
     """Who wants to hear what. A handler that raises is logged and disturbs nobody."""
 
@@ -128,7 +106,7 @@ class Newsroom:
 
     def subscribe(self, kind: type[N], handler: Callable[[N], object]) -> Subscription:
         """Call `handler` with all news of that kind. Raises TypeError for an async one: nothing here awaits it."""
-        if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None)):  # noqa: B004
+        if is_async(handler):
             raise TypeError("a recovery observer is a plain function; start async work from it yourself")
         ticket = object()
         self._handlers[ticket] = (kind, handler)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from voicepilot.lifecycle.session import SessionInfo
-from voicepilot.runtime.observers import Subscription
+from voicepilot.subscription import Subscription
 
 SessionHook = Callable[[SessionInfo], Awaitable[None] | None]
 SuspendingHook = Callable[[SessionInfo, str], Awaitable[None] | None]

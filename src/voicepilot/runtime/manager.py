@@ -57,13 +57,13 @@ from voicepilot.ports import (
 from voicepilot.runtime.clock import SystemClock
 from voicepilot.runtime.hooks import ConversationLifecycleHooks
 from voicepilot.runtime.life import Life
-from voicepilot.runtime.observers import Subscription
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
 from voicepilot.runtime.supervisor import is_inside
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import SessionCredential
+from voicepilot.subscription import Subscription
 
 
 class BuiltInDefaults:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from voicepilot.events import Event
 from voicepilot.runtime.supervisor import Supervisor, marked_inside, others_code
+from voicepilot.subscription import Subscription, is_async
 
 Handler = Callable[[Any], Awaitable[None] | None]
 
@@ -29,25 +30,6 @@ class Disposable(Protocol):
         ...
 
 
-class Subscription:
-    """A handle on a subscription: `dispose()` ends it, and so does leaving a `with` block."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel: Callable[[], None] | None = cancel
-
-    def dispose(self) -> None:
-        """End the subscription. Idempotent; nothing is delivered afterwards."""
-        cancel, self._cancel = self._cancel, None
-        if cancel:
-            cancel()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.dispose()
-
-
 Queue = deque[tuple[Event, Awaitable[None] | None]]
 """Events that wait for an async handler; with what it gave back, where it was called already."""
 
@@ -59,8 +41,7 @@ class _Subscriber:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        call = getattr(handler, "__call__", None)  # noqa: B004 - an object with an async __call__ is async too
-        self.is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+        self.is_async = is_async(handler)
         self.wanted = True
         self.queues: dict[str, Queue] = {}
 

@@ -26,7 +26,8 @@ def register_remedies(registrar: RecoveryRegistrar, manager: _Manager, performer
 
     async def degrade(session_id: str) -> None:
         entry = performer.registry.get(session_id)
-        if entry is not None and entry.session.phase in RUNNING:  # else nothing would ever clear it
+        # It may be over, or well again, since the plan began: then nothing would ever clear the mode.
+        if entry is not None and entry.session.phase in RUNNING and entry.session.degraded:
             performer.recovery.enter_degraded(session_id)
 
     registrar.add_step("SESSION_FORCE_TERMINATION", force_termination)

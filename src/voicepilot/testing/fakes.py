@@ -11,7 +11,7 @@ import msgspec
 from voicepilot.events import Event
 from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt
 from voicepilot.runtime.manager import SessionManager
-from voicepilot.runtime.observers import Subscription
+from voicepilot.subscription import Subscription
 
 
 class Mint(msgspec.Struct, frozen=True):
