@@ -6,7 +6,7 @@ import time
 import pytest
 
 from voicepilot.cli.demo.hurry import HurriedLoop, clock_of
-from voicepilot.runtime.clock import SystemClock
+from voicepilot.clock import SystemClock
 
 
 @pytest.mark.sockets

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.privacy.cast import FakeHolder, StubbornHolder, World, a_world, tasks
 
+from voicepilot.clock import SystemClock
 from voicepilot.errors import ConfigurationError, NotInitializedError
 from voicepilot.ports import Collaborator, PurgeOrder, Purger, PurgeReceipt
 from voicepilot.privacy import EVERY_SESSION, DataClass, PrivacyController, PurgeReason, PurgeTarget
-from voicepilot.privacy.clock import SystemClock
 
 AUDIO, PARTIAL, FINAL, DIAGNOSTICS = DataClass
 

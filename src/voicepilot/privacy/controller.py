@@ -9,10 +9,10 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Literal, Self
 
+from voicepilot.clock import SystemClock
 from voicepilot.errors import ConfigurationError, NotInitializedError
 from voicepilot.events import StateChanged
 from voicepilot.ports import Clock, PurgeOrder, PurgeReceipt
-from voicepilot.privacy.clock import SystemClock
 from voicepilot.privacy.errand import Errand, Outcome, Report
 from voicepilot.privacy.handles import Registration
 from voicepilot.privacy.ledger import Entry, Held, Holder, Ledger

@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from voicepilot.clock import SystemClock
 from voicepilot.errors import ConfigurationError
 from voicepilot.ports import Clock
-from voicepilot.privacy.clock import SystemClock
 from voicepilot.privacy.handles import Registration
 from voicepilot.privacy.ledger import Holder
 from voicepilot.privacy.redact import Redactor, withheld

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from voicepilot.clock import SystemClock
 from voicepilot.errors import (
     Fault,
     SessionEndedError,
@@ -54,7 +55,6 @@ from voicepilot.ports import (
     RecoveryRegistrar,
     SessionDefaults,
 )
-from voicepilot.runtime.clock import SystemClock
 from voicepilot.runtime.hooks import ConversationLifecycleHooks
 from voicepilot.runtime.life import Life
 from voicepilot.runtime.perform import Performer

@@ -10,8 +10,8 @@ import asyncio
 import selectors
 import time
 
+from voicepilot.clock import SystemClock
 from voicepilot.ports import Clock
-from voicepilot.runtime.clock import SystemClock
 
 
 class _HurriedSelector(selectors.DefaultSelector):
