@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-def _steady() -> Callable[[], float]:
+def steady_clock() -> Callable[[], float]:
     """The platform's clock that goes on while the machine sleeps.
 
     Linux: CLOCK_BOOTTIME (clock_gettime(2)). macOS: CLOCK_MONOTONIC counts sleep there, unlike `time.monotonic`.
@@ -24,7 +24,7 @@ class SystemClock:
     """The `Clock` of real life."""
 
     def __init__(self, steady: Callable[[], float] | None = None, wall: Callable[[], float] = time.time) -> None:
-        self._steady = steady or _steady()
+        self._steady = steady or steady_clock()
         self._wall = wall
         self._anchor = wall() - self._steady()
 
