@@ -400,6 +400,9 @@ def a_provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ["doctor", "--json"],
         ["doctor", "--model", CREDENTIAL[:0] + "none"],
         ["emulate", "--port", "-1"],
+        ["config", "show"],
+        ["config", "show", "--json"],
+        ["config", "check"],
     ],
 )
 def test_the_command_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:

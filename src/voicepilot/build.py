@@ -40,13 +40,20 @@ def build_manager(
     configuration = ConfigurationManager(
         config_file=config_file, check=partial(check_settings, credential=credential), logger=logger, **settings
     )
-    key_service = EphemeralKeyService(configuration.provider, credential=credential, clock=clock, logger=logger)
-    if credential is None:
-        configuration.on_changed(_next_mint_uses(configuration, key_service))
-    owned: list[Collaborator] = [configuration, key_service]
     executor = None
     if recovery_executor is None:
         recovery_executor = executor = _executor(configuration.settings, clock, logger)
+    key_service = EphemeralKeyService(
+        configuration.provider,
+        credential=credential,
+        clock=clock,
+        logger=logger,
+        recovery_executor=recovery_executor,
+    )
+    if credential is None:
+        configuration.on_changed(_next_mint_uses(configuration, key_service))
+    owned: list[Collaborator] = [configuration, key_service]
+    if executor is not None:
         owned.append(executor)
     if privacy_controller is None:
         privacy_controller = controller = _controller(configuration, clock, logger)

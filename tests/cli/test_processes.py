@@ -16,6 +16,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.canary import CREDENTIAL, Net
+
+from voicepilot.cli.demo.parts import API_KEY
 
 pytestmark = pytest.mark.sockets
 
@@ -141,9 +144,12 @@ def test_an_unreachable_base_url_is_told_with_its_remedy() -> None:
 
 
 def test_the_demo_keeps_every_promise_and_shows_no_key() -> None:
-    done = finished("demo", "--speed", SPEED)
+    done = finished("demo", "--speed", SPEED, OPENAI_API_KEY=CREDENTIAL)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert "promises were kept." in done.stdout
+    net = Net(CREDENTIAL, API_KEY)
+    net.look("output", done.stdout)
+    net.check()
     for told in ("429", "503", "refused: ", "inactivity-timeout", "by hand", "advice: ", "receipt: ", "openai client"):
         assert told in done.stdout
     for told in (

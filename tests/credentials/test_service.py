@@ -24,6 +24,7 @@ from voicepilot.credentials import (
 from voicepilot.credentials.profiles import AzurePreviewProfile
 from voicepilot.credentials.reply import Reply
 from voicepilot.ports import KeyRequest
+from voicepilot.recovery import Backoff, BreakerOptions, OperationOver, RecoveryExecutor, RetryPolicy, RetryScheduled
 from voicepilot.testing.virtual import VirtualClock
 
 
@@ -516,6 +517,42 @@ async def test_the_authentication_test_says_what_to_fix(wire: Wire, status: int,
     assert (report.success, report.can_create_sessions, report.has_valid_credentials) == (False, False, valid)
     assert report.fault is not None
     assert report.fault.remediation
+
+
+async def test_the_authentication_test_is_executed_whole_by_the_recovery_executor(wire: Wire) -> None:
+    async def down() -> Reply:
+        return wire.reply(503, {})
+
+    wire.answers = [down, down]
+    executor = RecoveryExecutor()
+    told: list[RetryScheduled | OperationOver] = []
+    executor.subscribe(RetryScheduled, told.append)
+    executor.subscribe(OperationOver, told.append)
+    async with make(wire, recovery_executor=executor) as service:
+        report = await service.test_authentication()
+    assert (report.success, len(wire.bodies)) == (True, 3)
+    assert [type(each) for each in told] == [RetryScheduled, RetryScheduled, OperationOver]
+    assert {(each.context.operation, each.context.endpoint) for each in told} == {
+        ("test_authentication", service.endpoint)
+    }
+    assert set(executor.breakers()) == {service.endpoint}
+
+
+async def test_an_authentication_test_before_an_open_breaker_asks_nobody_and_says_why(wire: Wire) -> None:
+    async def down() -> Reply:
+        return wire.reply(503, {})
+
+    wire.answers = [down] * 9
+    executor = RecoveryExecutor(
+        policies={"test_authentication": RetryPolicy(backoff=Backoff.NONE, attempts=1)},
+        breaker=BreakerOptions(failures_in_a_row=1, first_break=30),
+    )
+    async with make(wire, recovery_executor=executor) as service:
+        assert not (await service.test_authentication()).success
+        report = await service.test_authentication()
+    assert len(wire.bodies) == 1
+    assert report.fault is not None
+    assert (report.success, report.fault.code, report.has_valid_credentials) == (False, "ATTEMPT_REFUSED", None)
 
 
 async def test_a_credential_of_the_callers_is_not_closed_but_our_own_is(

@@ -1,9 +1,8 @@
-"""The original's defects, by number: sections 1 to 9, 11, 12, 14 and 16 of the study of its behaviour.
+"""The original's defects, by number: sections 1 to 14 and 16 of the study of its behaviour.
 
 Each is proved not to be ours by a test marked `@pytest.mark.defect(number)`, or listed here with the reason why it
-does not apply. `test_table.py` fails for a number that is neither, or both. Sections 10 and 13 (key service,
-configuration) are tested beside those packages and in `test_keys.py`; 15 (storage of conversations) is not
-part of voicepilot.
+does not apply. `test_table.py` fails for a number that is neither, or both. Section 15 (storage of
+conversations) is not part of voicepilot.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ DEFECTS: dict[str, tuple[int, ...]] = {
     "7 diagnostics, health, heartbeat": (82, 83, 84, 87, 88, 89, 91, 92),
     "8 conversations and transcripts": (95, 96, 97, 98, 99, 100, 102),
     "9 timers": (111, 112, 113, 114, 115, 116, 117, 118),
+    "10 key service": (120, 123, 125, 126, 128, 129, 130, 131, 132, 135, 139),
     "11 recovery": (142, 145, 146, 148, 149, 150, 151, 152, 153, 154, 157, 158, 160, 161, 164, 166),
     "12 privacy": (172, 173, 174, 175, 176, 177, 178, 180),
+    "13 configuration": (184, 185, 187, 188, 189, 190),
     "14 disposal": (192, 193, 194, 195, 197),
     "16 presence": (210, 211, 212),
 }
@@ -27,8 +28,6 @@ DEFECTS: dict[str, tuple[int, ...]] = {
 _NO_PRESENCE = "there is no presence indicator"
 
 NOT_OURS: dict[int, str] = {
-    44: "no extension is shipped; `from_settings(privacy_controller=…)` hands it to the manager, and until the privacy "
-    "package exists there is nothing to purge",
     79: "kept on purpose: the requirement says one active hook set, and a newer registration replaces the older; our "
     "own parts never occupy it, and an old handle does not clear a newer set (tested in test_events.py)",
     102: "no transcript is written anywhere, so no commit can fail; a conversation lives in memory until its end",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
+from tests.support import a_world
 
 from voicepilot import errors
 from voicepilot.config import ConfigurationManager
@@ -17,6 +18,7 @@ from voicepilot.credentials import AzureProfile, EphemeralKeyService, KeyExpired
 from voicepilot.credentials.faults import fault_of_breakdown
 from voicepilot.credentials.reply import Reply
 from voicepilot.ports import KeyRequest
+from voicepilot.recovery import RecoveryExecutor
 from voicepilot.testing.virtual import VirtualClock
 
 CLOCK = VirtualClock()
@@ -54,12 +56,22 @@ def ask(session_id: str) -> KeyRequest:
     return KeyRequest(session_id=session_id)
 
 
+@pytest.mark.defect(120)
 async def test_120_starting_up_creates_nothing_at_the_provider(service: EphemeralKeyService, wire: Wire) -> None:
     async with service:
         await asyncio.sleep(60)
     assert wire.sent == 0
 
 
+@pytest.mark.defect(123)
+async def test_123_the_shortest_key_is_renewed_at_half_its_life_and_not_in_a_hot_loop() -> None:
+    async with a_world(key_life_seconds=10, renewal_margin_seconds=30, inactivity_timeout_minutes=5) as world:
+        await world.manager.start_session()
+        await asyncio.sleep(60.5)
+        assert len(world.keys.mints) == 1 + 12
+
+
+@pytest.mark.defect(125)
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
@@ -74,6 +86,21 @@ def test_125_a_fault_is_known_by_its_kind_and_not_by_digits_in_its_text(raised: 
     assert (fault.code, fault.retryable) == (code, True)
 
 
+@pytest.mark.defect(126)
+async def test_126_a_refused_credential_stays_one_with_a_recovery_executor_around_it() -> None:
+    refused = errors.AuthenticationError("401")
+    async with a_world() as world:
+        world.manager.set_recovery_executor(RecoveryExecutor(clock=world.clock))
+        world.keys.fail(refused, count=10)
+        for _ in range(8):  # more than would open the breaker
+            with pytest.raises(errors.SessionStartError) as raised:
+                await world.manager.start_session()
+            assert raised.value.__cause__ is refused
+            assert not raised.value.retryable
+        assert len(world.keys.mints) == 8
+
+
+@pytest.mark.defect(128)
 async def test_128_every_session_has_a_key_of_its_own(service: EphemeralKeyService) -> None:
     async with service:
         keys = [await service.request_ephemeral_key(ask(session_id)) for session_id in "abc"]
@@ -81,6 +108,7 @@ async def test_128_every_session_has_a_key_of_its_own(service: EphemeralKeyServi
     assert len({key.reveal() for key in keys}) == 3
 
 
+@pytest.mark.defect(129, 130)
 async def test_129_and_130_nothing_is_renewed_behind_anybodys_back(service: EphemeralKeyService, wire: Wire) -> None:
     async with service:
         await service.request_ephemeral_key(ask("a"))
@@ -89,6 +117,7 @@ async def test_129_and_130_nothing_is_renewed_behind_anybodys_back(service: Ephe
     assert wire.sent == 1
 
 
+@pytest.mark.defect(131)
 async def test_131_dispose_during_a_request_keeps_no_key_and_arms_no_timer(
     service: EphemeralKeyService, wire: Wire
 ) -> None:
@@ -105,6 +134,7 @@ async def test_131_dispose_during_a_request_keeps_no_key_and_arms_no_timer(
     assert heard == []
 
 
+@pytest.mark.defect(132)
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -128,6 +158,7 @@ async def test_132_a_malformed_answer_has_a_name_and_leaves_nothing_behind(
     assert heard == []
 
 
+@pytest.mark.defect(135)
 async def test_135_a_key_that_ends_by_itself_is_told_of(service: EphemeralKeyService) -> None:
     heard: list[KeyExpired] = []
     async with service:
@@ -137,6 +168,7 @@ async def test_135_a_key_that_ends_by_itself_is_told_of(service: EphemeralKeySer
     assert heard == [KeyExpired(session_id="a")]
 
 
+@pytest.mark.defect(139)
 async def test_139_a_request_ends_in_time_and_can_be_called_off(service: EphemeralKeyService, wire: Wire) -> None:
     wire.delay = 3600.0
     async with service:
@@ -149,6 +181,7 @@ async def test_139_a_request_ends_in_time_and_can_be_called_off(service: Ephemer
             await mint
 
 
+@pytest.mark.defect(184)
 @pytest.mark.parametrize(
     "endpoint",
     [
@@ -166,12 +199,14 @@ def test_184_an_address_that_only_looks_like_azure_gets_no_credential(endpoint: 
         OpenAIProfile(base_url=endpoint)
 
 
+@pytest.mark.defect(184)
 def test_184_a_trailing_slash_is_not_doubled() -> None:
     assert AzureProfile(endpoint="https://mine.openai.azure.com/").mint_url == (
         "https://mine.openai.azure.com/openai/v1/realtime/client_secrets"
     )
 
 
+@pytest.mark.defect(189)
 async def test_189_after_dispose_the_configuration_is_not_initialized() -> None:
     manager = ConfigurationManager()
     await manager.initialize()
@@ -179,6 +214,7 @@ async def test_189_after_dispose_the_configuration_is_not_initialized() -> None:
     assert not manager.is_initialized
 
 
+@pytest.mark.defect(190)
 def test_190_sessions_can_be_configured() -> None:
     manager = ConfigurationManager(max_concurrent_sessions=9, renewal_margin_seconds=25, inactivity_timeout_minutes=7)
     assert manager.max_concurrent_sessions == 9

@@ -8,8 +8,18 @@ import pytest
 from tests.privacy.cast import FakeHolder, World, a_world
 from tests.privacy.test_story import a_stage
 
+from voicepilot import SessionEnded, SessionManager
+from voicepilot.emulator import RealtimeEmulator
 from voicepilot.errors import ConfigurationError
-from voicepilot.privacy import DataClass, Found, RedactionRule, Redactor, RetentionPolicy, TranscriptStore
+from voicepilot.privacy import (
+    DataClass,
+    Found,
+    PrivacyController,
+    RedactionRule,
+    Redactor,
+    RetentionPolicy,
+    TranscriptStore,
+)
 
 AUDIO, PARTIAL, FINAL, DIAGNOSTICS = DataClass
 
@@ -214,3 +224,22 @@ async def test_the_purge_takes_the_working_memory_and_the_hook_before_it_had_its
         stage.manager.register_conversation_hooks(Hooks())
         await stage.manager.end_session(session_id)
         assert (archive, stage.store.turns(session_id)) == ([1], ())
+
+
+@pytest.mark.sockets
+@pytest.mark.defect(44)
+async def test_a_manager_as_it_is_shipped_purges_a_sessions_transcript_at_its_end() -> None:
+    ended: list[SessionEnded] = []
+    async with RealtimeEmulator() as emulator:
+        manager = SessionManager.from_settings(base_url=emulator.base_url, api_key="sk-test")
+        async with manager:
+            manager.on_session_ended(ended.append)
+            assert isinstance(manager.privacy_controller, PrivacyController)
+            store = TranscriptStore(manager.privacy_controller)
+            session_id = (await manager.start_session()).session_id
+            store.append_final(session_id, "user", "my card is 4111 1111 1111 1111")
+            assert [turn.text for turn in store.turns(session_id)] == ["my card is [card]"]
+            await manager.end_session(session_id)
+            assert store.append_final(session_id, "user", "too late") is None
+    assert [(event.receipt.cleared, event.receipt.complete) for event in ended] == [(1, True)]
+    assert len(store) == 0

@@ -135,3 +135,29 @@ async def test_degraded_is_told_as_an_event_of_its_own() -> None:
         await world.manager.renew_session(session.session_id)
         (event,) = told
         assert (event.type, event.session_id, event.degraded) == ("degraded-changed", session.session_id, True)
+        assert told[0].diagnostics.degraded
+        assert world.manager.get_session_diagnostics(session.session_id).degraded
+        await asyncio.sleep(10)  # the next round works
+        assert [each.degraded for each in told] == [True, False]
+        assert not world.manager.get_session_diagnostics(session.session_id).degraded
+
+
+async def test_a_fallback_that_comes_after_health_is_not_entered() -> None:
+    async with a_world(max_retry_attempts=0, retry_backoff_ms=1_000) as world:
+        host, _ = with_plan(world)
+        registrar = RecoveryRegistrar()
+        world.manager.register_recovery_actions(registrar)
+
+        async def slow(_: str) -> bool:
+            await asyncio.sleep(9)  # the next round has worked meanwhile
+            return False
+
+        registrar.add_step("SLOW", slow)
+        plan = registrar.plan("SLOW", fallback="degraded-features")
+        world.manager.set_recovery_executor(RecoveryExecutor(clock=world.clock), plan)
+        session = await world.manager.start_session()
+        world.keys.fail(ProviderUnavailableError("down"))
+        await world.manager.renew_session(session.session_id)
+        await asyncio.sleep(20)
+        assert not world.manager.get_session_diagnostics(session.session_id).degraded
+        assert host.told == []

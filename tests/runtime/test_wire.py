@@ -141,6 +141,17 @@ async def test_an_unreachable_provider_is_a_network_error_that_says_what_to_do()
     assert raised.value.remediation
 
 
+async def test_no_attempt_is_made_by_two_layers_as_the_provider_counts() -> None:
+    async with RealtimeEmulator() as emulator, a_manager(emulator, max_retry_attempts=2) as manager:
+        emulator.faults.fail_mints(503, count=2)
+        session = await manager.start_session()
+        assert len(emulator.record.mints()) == 3
+        emulator.faults.fail_mints(503, count=3)
+        result = await manager.renew_session(session.session_id)
+        assert (result.success, result.attempts) == (False, 3)
+        assert len(emulator.record.mints()) == 3 + 3
+
+
 async def _caught(start: Any) -> object:
     try:
         return await start

@@ -349,9 +349,11 @@ async def test_a_host_that_raises_hurts_nobody(caplog: pytest.LogCaptureFixture)
         def set_context(self, key: str, value: object) -> None:
             raise ValueError("mine")
 
-    async with a_world() as world:
+    async with a_world(max_retry_attempts=0) as world:
         registrar = a_world_with(Broken(), world)
         session_id = await started(world)
+        world.keys.fail(DOWN)
+        await world.manager.renew_session(session_id)
         await registrar.fallbacks["degraded-features"](session_id)
         assert f"the host refused {DEGRADED}" in caplog.text
         assert phase(world, session_id) is Phase.ACTIVE

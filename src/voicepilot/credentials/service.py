@@ -5,35 +5,43 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
 import msgspec
 from yarl import URL
 
-from voicepilot.credentials.clock import SystemClock
+from voicepilot.clock import SystemClock
 from voicepilot.credentials.credential import CredentialLike
 from voicepilot.credentials.http import HttpClient
 from voicepilot.credentials.lapses import Lapses
-from voicepilot.credentials.news import Channel, KeyExpired, KeyRefused, KeyRenewed, Subscription
+from voicepilot.credentials.news import Channel, KeyExpired, KeyRefused, KeyRenewed
 from voicepilot.credentials.profiles import MIN_KEY_LIFE, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings, credential_of, profile_of
 from voicepilot.credentials.replies import key_from
 from voicepilot.credentials.reply import Reply
 from voicepilot.credentials.secrets import Secret
 from voicepilot.errors import (
+    AttemptRefusedError,
     AuthenticationError,
     Fault,
+    FaultDomain,
     KeyServiceError,
     KeyTimeoutError,
     MissingCredentialsError,
     NotInitializedError,
+    OperationTimeoutError,
     PermissionDeniedError,
     RequestRefusedError,
     SessionEndedError,
     VoicePilotError,
 )
-from voicepilot.ports import Clock, EphemeralKey, KeyRequest
+from voicepilot.ports import Clock, EphemeralKey, KeyRequest, OperationContext, RecoveryExecutor
+from voicepilot.subscription import Subscription
+
+AUTHENTICATION_TEST = "authentication-test"
+"""The session that a key is asked for when only the asking matters."""
 
 _CREDENTIAL_FAULTS = (AuthenticationError, PermissionDeniedError, MissingCredentialsError)
 
@@ -101,6 +109,7 @@ class EphemeralKeyService:
         logger: logging.Logger | None = None,
         limits: Limits | None = None,
         transport: Callable[[], Transport] | None = None,
+        recovery_executor: RecoveryExecutor | None = None,
     ) -> None:
         self._provider = provider
         self.profile: Profile = profile_of(provider)
@@ -109,6 +118,7 @@ class EphemeralKeyService:
         self._clock = clock or SystemClock()
         self._logger = logger or logging.getLogger("voicepilot.credentials")
         self._limits = limits or _limits(provider)
+        self._recovery = recovery_executor  # for what no session's deadlines bring again
         self._transport_factory = transport or self._http_client
         self._transport: Transport | None = None
         self._gate = asyncio.Semaphore(self._limits.concurrent_mints)
@@ -178,13 +188,15 @@ class EphemeralKeyService:
     async def test_authentication(self) -> AuthenticationReport:
         """Whether a key can be had. Only a mint can tell, so this asks for a key of 10 s and drops it.
 
-        Raises NotInitializedError only; whatever else goes wrong is in the report.
+        The recovery executor, if there is one, decides whether to ask again. Raises NotInitializedError only; whatever
+        else goes wrong is in the report.
         """
         started = asyncio.get_running_loop().time()
         fault: Fault | None = None
+        mint = partial(self._limited_mint, KeyRequest(session_id=AUTHENTICATION_TEST, life_seconds=MIN_KEY_LIFE))
         try:
-            await self._limited_mint(KeyRequest(session_id="authentication-test", life_seconds=MIN_KEY_LIFE))
-        except KeyServiceError as error:
+            await (self._recovery.execute(mint, self._test_context()) if self._recovery else mint())
+        except (KeyServiceError, AttemptRefusedError, OperationTimeoutError) as error:
             fault = error.fault
         return AuthenticationReport(
             success=fault is None,
@@ -195,6 +207,20 @@ class EphemeralKeyService:
             latency=asyncio.get_running_loop().time() - started,
             note="asked for a key with the shortest life the provider offers (10 s) and dropped it",
             fault=fault,
+        )
+
+    def _test_context(self) -> OperationContext:
+        return OperationContext(
+            operation="test_authentication",
+            session_id=None,
+            code="AUTHENTICATION_TEST_FAILED",
+            message="could not find out whether a key can be had",
+            remediation="Check the provider's credentials and the network.",
+            correlation_id=AUTHENTICATION_TEST,
+            fault_domain=FaultDomain.AUTH,
+            severity="warning",
+            user_impact="none",
+            endpoint=self.endpoint,
         )
 
     def set_credential(self, credential: CredentialLike) -> None:

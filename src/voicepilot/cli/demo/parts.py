@@ -9,7 +9,7 @@ from voicepilot.cli.demo.story import SESSION, TERMS
 from voicepilot.config import ConfigurationManager, ProviderSettings, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.emulator import RealtimeEmulator
-from voicepilot.ports import Clock, Host, OperationContext
+from voicepilot.ports import Clock, Host
 from voicepilot.privacy import PrivacyController
 from voicepilot.recovery import BreakerOptions, RecoveryExecutor, RecoveryRegistrar
 from voicepilot.runtime.manager import SessionManager
@@ -34,9 +34,9 @@ def make_parts(emulator: RealtimeEmulator, controller: PrivacyController, host: 
         provider=ProviderSettings(base_url=emulator.base_url),
         sessions={"max_concurrent_sessions": TERMS.limit, **SESSION},  # type: ignore[arg-type]  # pydantic converts
     )
-    keys = EphemeralKeyService(settings.provider, credential=API_KEY, clock=clock)
     configuration = ConfigurationManager(settings)
     executor = RecoveryExecutor(breaker=BREAKER, clock=clock)
+    keys = EphemeralKeyService(settings.provider, credential=API_KEY, clock=clock, recovery_executor=executor)
     manager = SessionManager(
         keys,
         configuration=configuration,
@@ -47,27 +47,11 @@ def make_parts(emulator: RealtimeEmulator, controller: PrivacyController, host: 
     )
     registrar = RecoveryRegistrar()
     manager.register_recovery_actions(registrar)
-    registrar.add_step(TERMS.plan_step, partial(_provider_answers, executor, keys))
+    registrar.add_step(TERMS.plan_step, partial(_provider_answers, keys))
     manager.set_recovery_executor(executor, registrar.plan(TERMS.plan_step, fallback=TERMS.fallback))
     return Parts(manager, executor, controller)
 
 
-async def _provider_answers(executor: RecoveryExecutor, keys: EphemeralKeyService, session_id: str) -> bool:
+async def _provider_answers(keys: EphemeralKeyService, _: str) -> bool:
     """The plan's step: ask whether a key can be had after all; if so, the next round is made at once."""
-
-    async def ask() -> bool:
-        report = await keys.test_authentication()
-        if not report.success:
-            raise ConnectionError(report.fault.message if report.fault else "no key")
-        return True
-
-    context = OperationContext(
-        operation="test_authentication",
-        session_id=session_id,
-        code="AUTHENTICATION_TEST_FAILED",
-        message="the provider gives no key",
-        remediation="Check the provider's status page.",
-        correlation_id=f"{session_id}/test",
-        endpoint=keys.endpoint,
-    )
-    return await executor.execute(ask, context)
+    return (await keys.test_authentication()).success
