@@ -42,6 +42,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["frobnicate"], "No such command 'frobnicate'. See: voicepilot --help"),
         (["emulate", "--prt", "1"], "No such option: --prt (Possible options: --port"),
+        (["demo", "--nope"], "No such option: --nope. See: voicepilot demo --help"),  # not the hidden --speed
         (["emulate", "--port", "abc"], "Invalid value for '--port'"),
         (["emulate", "--port", "99999"], "port must be 0 to 65535, not 99999."),
         (["emulate", "--key-life", "0"], "key_life must be more than 0"),

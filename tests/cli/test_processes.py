@@ -133,10 +133,11 @@ def test_a_missing_key_is_told_with_its_remedy() -> None:
 def test_an_unreachable_base_url_is_told_with_its_remedy() -> None:
     with socket.socket() as unused:  # bound but not listening: nobody else takes the port meanwhile
         unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        port = unused.getsockname()[1]
+        url = f"http://127.0.0.1:{port}/v1"
         done = finished("doctor", "--base-url", url, OPENAI_API_KEY="sk-anything-0123")
     assert (done.returncode, done.stderr) == (1, "")
-    assert "the connection was refused" in done.stdout
+    assert f"asking 127.0.0.1:{port}: the connection was refused" in done.stdout
     assert "Check the base URL" in done.stdout
 
 

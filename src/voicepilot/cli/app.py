@@ -51,6 +51,7 @@ def run_app(arguments: list[str]) -> int:
         # A mistake on the command line: typer and click have a class for it each, alike in this.
         if not hasattr(error, "format_message"):
             raise
+        _suggest_what_help_shows(error)
         return _complain(_usage(error, error.format_message()), USAGE)
     if code == PIPE_CLOSED:
         silence()
@@ -60,6 +61,13 @@ def run_app(arguments: list[str]) -> int:
 def _complain(text: str, code: int) -> int:
     print(f"voicepilot: {' '.join(text.split())}", file=sys.stderr)
     return code
+
+
+def _suggest_what_help_shows(error: Exception) -> None:
+    parameters = getattr(getattr(getattr(error, "ctx", None), "command", None), "params", ())
+    hidden = {name for parameter in parameters if getattr(parameter, "hidden", False) for name in parameter.opts}
+    if suggested := getattr(error, "possibilities", None):
+        error.possibilities = [name for name in suggested if name not in hidden]  # type: ignore[attr-defined]
 
 
 def _usage(error: Exception, said: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -17,6 +18,12 @@ from voicepilot.emulator import Fault, RealtimeEmulator, Script, parse_fault
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 STOPPED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+
+REMEDIES = {
+    errno.EADDRINUSE: "Stop what listens there, or choose another --port; 0 takes any free one.",
+    errno.EACCES: "Choose a --port above 1023; 0 takes any free one.",
+}
+"""What helps when an address cannot be listened on; for every other reason it is another host."""
 
 
 def emulate(
@@ -58,7 +65,7 @@ async def _listen(emulator: RealtimeEmulator) -> None:
     why = taken.strerror if isinstance(taken, socket.gaierror) else os.strerror(taken.errno or 0)
     raise VoicePilotError(
         f"cannot listen on {emulator.options.host}:{emulator.options.port}: {why}",
-        remediation="Stop what listens there, or choose another --port; 0 takes any free one.",
+        remediation=REMEDIES.get(taken.errno or 0, "Choose another --host; 127.0.0.1 is this machine."),
     ) from taken
 
 

@@ -58,14 +58,14 @@ class HttpClient:
         except aiohttp.WSServerHandshakeError as error:
             return f"refused with {error.status}"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = fault_of_breakdown(error, f"opening a WebSocket at {URL(url).host}")
+            fault = fault_of_breakdown(error, f"opening a WebSocket at {URL(url).host_port_subcomponent}")
         raise fault
 
     async def _sent(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         try:
             return await self._exchange(method, url, headers, body)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = fault_of_breakdown(error, f"asking {URL(url).host}")
+            fault = fault_of_breakdown(error, f"asking {URL(url).host_port_subcomponent}")
         raise fault  # outside the handler: aiohttp's errors hold the request's headers
 
     async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
