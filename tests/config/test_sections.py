@@ -108,7 +108,7 @@ def test_everything_wrong_in_any_section_is_told_at_once(monkeypatch: pytest.Mon
         "emulator.port (voicepilot.toml [emulator] port)",
         "emulator.pacing (argument pacing)",
         "nonsense (voicepilot.toml [nonsense])",
-        "session (environment variable VOICEPILOT_SESSION)",
+        "session (environment variable VOICEPILOT_SESSION__…)",
     ]
     assert "must be between 1 and 100 attempts, got 0" in lines[0]
     assert "did you mean pattern?" in lines[2]

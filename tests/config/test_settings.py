@@ -186,11 +186,21 @@ def test_an_unknown_keyword_is_named_with_the_nearest(keyword: str, hint: str) -
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("[provider\n", "line 1"), ("[emulator]\nx = 1\n", "no such setting"), ("provider = 7\n", "provider")],
+    [
+        ("[provider\n", "line 1"),
+        ("[emulator]\nx = 1\n", "no such setting"),
+        ("provider = 7\n", "provider (voicepilot.toml [provider]): it must be a table"),
+    ],
 )
 def test_a_broken_file_is_named(text: str, said: str) -> None:
     file(text)
     assert said in str(refused())
+
+
+def test_a_section_that_there_is_not_is_named_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOICEPILOT_SESSION__HOOK_TIMEOUT_SECONDS", "3")
+    said = "session (environment variable VOICEPILOT_SESSION__…): no such setting; did you mean sessions?"
+    assert str(refused()) == said
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,3 +245,11 @@ def test_a_secret_cannot_be_shown_or_carried_off() -> None:
 def test_whatever_looks_like_a_secret_is_hidden(text: str) -> None:
     assert text.rpartition(" ")[2] not in scrubbed(f"before {text} after")
     assert scrubbed(f"before {text} after").startswith("before ")
+
+
+async def test_azure_key_without_an_endpoint_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", "sk-anything-0123")
+    with pytest.raises(errors.MissingCredentialsError) as caught:
+        await EnvironmentKey("OPENAI_API_KEY").secret()
+    assert caught.value.remediation.endswith("AZURE_OPENAI_API_KEY counts once AZURE_OPENAI_ENDPOINT is set.")

@@ -61,7 +61,8 @@ class Layer(NamedTuple):
             case "argument":
                 return f"argument {path[-1]}"
             case "environment":
-                field = ENV_DELIMITER.join(path[:2]).upper()  # what is below a field is inside its value
+                whole = not path[1:] and isinstance(self.values.get(path[0]), Mapping)  # said field by field
+                field = ENV_DELIMITER.join((path[0], "…") if whole else path[:2]).upper()  # below it is its value
                 return f"environment variable {ENV_PREFIX}{field}"
             case "known openai" | "known azure":
                 return f"environment variable {_KNOWN_NAMES[self.kind.removeprefix('known ')].get(path[-1], path[-1])}"

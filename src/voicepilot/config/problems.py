@@ -27,12 +27,16 @@ def rejected(
 
 def _line(problem: Mapping[str, Any], layers: Sequence[Layer], fields: Mapping[str, Mapping[str, str]]) -> str:
     path = tuple(str(part) for part in problem["loc"])
-    layer = next((layer for layer in layers if layer.holds(path)), None)
+    no_table = problem["type"] == "model_type" and not path[1:]
+    guilty = [each for each in layers if not isinstance(each.values.get(path[0]), Mapping)] if no_table else layers
+    layer = next((layer for layer in guilty if layer.holds(path)), None)
     origin = f" ({layer.origin(path)})" if layer is not None else ""
     if problem["type"] == "extra_forbidden":
         around = ".".join(part for part in path[:-1] if not part.isdecimal())
         known = list(fields.get(around, {})) if around else [name for name in fields if "." not in name]
         return f"{'.'.join(path)}{origin}: no such setting; {nearest(path[-1], known)}"
+    if no_table:
+        return f"{'.'.join(path)}{origin}: it must be a table of settings"
     said = str(problem["msg"]).removeprefix("Value error, ").removeprefix(f"{path[-1]}: ")
     # A bound of our own says in its message what it expects.
     expected = "" if problem["type"] == "value_error" else fields.get(path[0], {}).get(path[-1], "")

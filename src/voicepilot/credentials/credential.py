@@ -78,7 +78,10 @@ class EnvironmentKey:
             if value := os.environ.get(name, "").strip():
                 return _clean(value, name)
         names = " or ".join(self._names)
-        raise MissingCredentialsError(f"no API key: {names} is not set", remediation=f"Set {names}, or give api_key.")
+        remedy = f"Set {names}, or give api_key."
+        if self._names == ("OPENAI_API_KEY",) and os.environ.get("AZURE_OPENAI_API_KEY"):
+            remedy += " AZURE_OPENAI_API_KEY counts once AZURE_OPENAI_ENDPOINT is set."
+        raise MissingCredentialsError(f"no API key: {names} is not set", remediation=remedy)
 
     async def close(self) -> None:
         """Nothing to let go of."""
