@@ -76,6 +76,7 @@ class VoicePilotError(Exception):
             self.remediation = remediation
         if code is not None:
             self.code = code
+        self.add_note(self.remediation)  # so that a traceback ends with what to do
 
     def __str__(self) -> str:
         return self.message
