@@ -37,7 +37,7 @@ unit: $(READY)  ## the quick part: no sockets, no processes
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow"
 
 fuzz: $(READY)  ## the fuzz tests at length: more than 100,000 tries, counted at the end (minutes)
-	@VOICEPILOT_FUZZ=50 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
+	@VOICEPILOT_FUZZ=60 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
 	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
 
 node: $(READY)  ## the official Node client's stories (needs node 20 and npm)

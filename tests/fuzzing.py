@@ -1,6 +1,6 @@
 """What the fuzz tests share: how much they try, and a tally of it that the run prints.
 
-`VOICEPILOT_FUZZ=40` makes each test try forty times as much: see `make fuzz`.
+`VOICEPILOT_FUZZ=60` makes each test try sixty times as much: see `make fuzz`.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ async def test_a_broken_answer_has_a_name(
 
 async def test_no_answer_is_a_time_out(profile: Profile, emulator: RealtimeEmulator) -> None:
     emulator.faults.hang_mints()
-    limits = Limits(total_seconds=0.2)
+    limits = Limits(total_seconds=0.05)
     async with EphemeralKeyService(profile, credential=CREDENTIAL, limits=limits) as service:
         assert isinstance(await refused(service), errors.KeyTimeoutError)
 

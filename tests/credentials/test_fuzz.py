@@ -76,7 +76,7 @@ def outcome_of(answer: Reply, profile: Profile) -> EphemeralKey | KeyServiceErro
 
 
 @given(status=statuses, sent=headers, body=bodies, profile=st.sampled_from([OPENAI, AZURE, PREVIEW]))
-@fuzzed(600)
+@fuzzed(300)
 def test_whatever_comes_is_a_good_key_or_a_typed_error(
     tally: Tally, status: int, sent: dict[str, str], body: bytes, profile: Profile
 ) -> None:
@@ -86,7 +86,7 @@ def test_whatever_comes_is_a_good_key_or_a_typed_error(
 
 def test_nothing_is_kept_of_a_reply(tally: Tally) -> None:
     @given(status=statuses, sent=headers, body=bodies)
-    @fuzzed(20)
+    @fuzzed(10)
     def judge(status: int, sent: dict[str, str], body: bytes) -> None:
         tally("mint replies", 1)
         judged(outcome_of(Reply(status, sent, body + b" " * 100_000, NOW), OPENAI), status)
@@ -181,7 +181,7 @@ def test_no_answer_sends_the_credential_to_another_host(tally: Tally) -> None:
         away, service = runner.run(opened(stack))
 
         @given(made=wires)
-        @fuzzed(60)
+        @fuzzed(30)
         def answer(made: dict[str, Any]) -> None:
             tally("mint replies", 1)
             provider.answer = on_the_wire(made, away)
@@ -212,7 +212,7 @@ addresses = st.builds(
 
 
 @given(address=addresses)
-@fuzzed(200)
+@fuzzed(100)
 def test_an_address_that_passes_is_encrypted_or_loopback_and_no_look_alike(tally: Tally, address: str) -> None:
     tally("addresses", 1)
     with suppress(ConfigurationError):

@@ -101,7 +101,7 @@ frames = st.one_of(events.map(msgspec.json.encode), values.map(msgspec.json.enco
 
 
 @given(st.lists(frames, min_size=20, max_size=40))
-@fuzzed(40)
+@fuzzed(20)
 def test_a_conversation_survives_every_frame(new_talk: Any, tally: Tally, sent: list[bytes]) -> None:
     tally("client frames", len(sent))
     talk = new_talk()
@@ -114,7 +114,7 @@ def test_a_conversation_survives_every_frame(new_talk: Any, tally: Tally, sent: 
 
 
 @given(st.lists(frames, min_size=20, max_size=40))
-@fuzzed(15)
+@fuzzed(7)
 def test_the_preview_survives_every_frame(new_talk: Any, tally: Tally, sent: list[bytes]) -> None:
     tally("client frames", len(sent))
     talk = new_talk(protocol=PreviewConversation)
@@ -126,7 +126,7 @@ def test_the_preview_survives_every_frame(new_talk: Any, tally: Tally, sent: lis
 
 
 @given(st.lists(st.lists(events, max_size=6), max_size=4))
-@fuzzed(40)
+@fuzzed(20)
 def test_what_begins_also_ends(new_talk: Any, tally: Tally, rounds: list[list[dict[str, Any]]]) -> None:
     tally("client frames", sum(map(len, rounds)))
     talk = new_talk(FunctionAnswers(lambda turn: (Say("a few words " * 20), Call("f", {"text": turn.text}))))
@@ -152,7 +152,7 @@ def test_a_record_keeps_no_more_than_it_says(new_talk: Any, tally: Tally, monkey
     kept = Record()
 
     @given(st.lists(events, min_size=5, max_size=10))
-    @fuzzed(10)
+    @fuzzed(5)
     def converse(sent: list[dict[str, Any]]) -> None:
         tally("client frames", len(sent))
         talk = new_talk()
@@ -186,7 +186,7 @@ bodies = st.one_of(
 
 
 @given(bodies)
-@fuzzed(300)
+@fuzzed(150)
 def test_every_mint_is_answered(tally: Tally, body: bytes) -> None:
     tally("HTTP requests", 1)
     home = backend()
@@ -227,7 +227,7 @@ offers = st.binary(max_size=60) | st.just(
 
 
 @given(st.sampled_from(["GET", "POST", "DELETE", "PUT"]), paths, kinds, bodies | offers)
-@fuzzed(300)
+@fuzzed(150)
 def test_every_request_is_answered(tally: Tally, method: str, path: str, kind: str, body: bytes) -> None:
     tally("HTTP requests", 1)
     headers = {"authorization": "Bearer sk-test-0123456789", "content-type": kind}
@@ -256,7 +256,7 @@ faults = st.sampled_from(sorted((place, kind) for place, kinds in KINDS.items() 
 
 
 @given(st.lists(faults, min_size=1, max_size=4))
-@fuzzed(100)
+@fuzzed(50)
 def test_whatever_fault_is_commanded_the_answers_are_fit_to_send(tally: Tally, commanded: list[dict[str, Any]]) -> None:
     tally("HTTP requests", len(commanded) + 3)
     home = backend()

@@ -57,7 +57,7 @@ def test_a_socket_survives_every_frame(run: Run, tally: Tally, caplog: pytest.Lo
     run(emulator.start())
 
     @given(st.lists(frames, min_size=20, max_size=40))
-    @fuzzed(8)
+    @fuzzed(4)
     def converse(sent: list[bytes]) -> None:
         tally("client frames", len(sent))
         assert run(talked(emulator, sent)) == "session.updated"
@@ -123,7 +123,7 @@ def test_the_server_survives_every_request(run: Run, tally: Tally, caplog: pytes
     run(emulator.start())
 
     @given(requests | st.binary(max_size=80))
-    @fuzzed(60)
+    @fuzzed(30)
     def throw(data: bytes) -> None:
         tally("HTTP requests", 1)
         run(thrown(emulator, data))
@@ -132,6 +132,6 @@ def test_the_server_survives_every_request(run: Run, tally: Tally, caplog: pytes
     emulator.faults.clear()
     assert run(minted(emulator)) == 200
     run(emulator.stop())
-    # aiohttp logs what it refuses itself.
+    # aiohttp logs what it refuses itself, and clients that leave while it waits for the body they announced.
     logged = [record.exc_info[1] for record in caplog.records if record.exc_info]
-    assert [error for error in logged if not isinstance(error, HttpProcessingError)] == []
+    assert [error for error in logged if not isinstance(error, HttpProcessingError | ConnectionError)] == []

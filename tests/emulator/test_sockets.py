@@ -318,6 +318,19 @@ async def test_a_peer_that_died_is_noticed(until: Until) -> None:
         await until(lambda: emulator.record.connections()[0].closed)
 
 
+async def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_error(
+    emulator: RealtimeEmulator, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = len(asyncio.all_tasks())
+    _, writer = await asyncio.open_connection("127.0.0.1", emulator.port)
+    writer.write(b"POST /v1/realtime/client_secrets HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    await until(lambda: len(asyncio.all_tasks()) > before)
+    await asyncio.sleep(0)
+    writer.transport.abort()
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+    assert caplog.text == ""
+
+
 async def test_a_half_sent_frame_starves_nobody(emulator: RealtimeEmulator, http: Http) -> None:
     async with raw(emulator) as (_, writer):
         writer.write(b"\x81\xfe\x7f\xff\0\0")

@@ -148,6 +148,12 @@ class RealtimeEmulator:
     # -- serving --------------------------------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._answered(request)
+        except ConnectionError:  # the client is gone, so nobody hears this
+            return web.Response()
+
+    async def _answered(self, request: web.Request) -> web.StreamResponse:
         path, upgrade = request.path, request.headers.get("Upgrade", "").lower()
         try:
             body = await request.read() if request.can_read_body else b""
