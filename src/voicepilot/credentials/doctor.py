@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from yarl import URL
 
-from voicepilot.credentials.clock import SystemClock
+from voicepilot.clock import SystemClock
 from voicepilot.credentials.credential import Credential, CredentialLike
 from voicepilot.credentials.faults import timestamp
 from voicepilot.credentials.http import HttpClient, proxy_for
@@ -158,7 +158,7 @@ class _Examination:
         except OSError:
             remedy = "Check the host name in the base URL, and the network."
             return _result("name resolution", "fail", f"{url.host} cannot be resolved", remedy)
-        return _result("name resolution", "pass", f"{url.host} has {len(found)} addresses")
+        return _result("name resolution", "pass", f"{url.host} has {len(found)} address{'es' * (len(found) > 1)}")
 
     async def _tls(self) -> CheckResult:
         url = URL(self.profile.mint_url)
