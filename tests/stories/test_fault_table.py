@@ -16,6 +16,7 @@ from tests.support import World, a_world
 from voicepilot import (
     AuthenticationError,
     ConnectionStatus,
+    DegradedChanged,
     EphemeralKey,
     ErrorType,
     Event,
@@ -281,7 +282,15 @@ def test_the_page_lists_every_event_and_its_fields() -> None:
     for _, types, fields in re.findall(r"^\| `(on_session_\w+)` \| ([^|]+) \|([^|]*)\|$", TEXT, re.MULTILINE):
         for kind in re.findall(r"`([\w-]+)`", types):
             listed[kind] = set(re.findall(r"`(\w+)`", fields))
-    classes = (SessionStarted, SessionEnded, RenewalStarted, RenewalCompleted, RenewalFailed, StateChanged)
+    classes = (
+        SessionStarted,
+        SessionEnded,
+        RenewalStarted,
+        RenewalCompleted,
+        RenewalFailed,
+        StateChanged,
+        DegradedChanged,
+    )
     actual = {cls.type: {name for name in dir(cls) if not name.startswith("_")} - common for cls in classes}
     errors = {name for name in dir(SessionErrorEvent) if not name.startswith("_")} - common
     assert listed == actual | {kind.value: errors for kind in ErrorType}
