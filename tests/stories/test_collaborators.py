@@ -12,6 +12,7 @@ from tests.support import Defaults, World, a_world
 
 from voicepilot import (
     ConfigurationError,
+    ConnectionStatus,
     FaultDomain,
     NotInitializedError,
     Phase,
@@ -119,6 +120,10 @@ OPERATIONS: dict[str, Callable[[SessionManager], Any]] = {
     "get_session_config": lambda manager: manager.get_session_config("s"),
     "get_session_diagnostics": lambda manager: manager.get_session_diagnostics("s"),
     "credential": lambda manager: manager.credential("s"),
+    "credential_provider": lambda manager: manager.credential_provider("s")(),
+    "session": lambda manager: manager.session().__aenter__(),
+    "report_connection": lambda manager: manager.report_connection("s", ConnectionStatus.FAILED),
+    "report_key_rejected": lambda manager: manager.report_key_rejected("s", DOWN.fault),
 }
 
 
