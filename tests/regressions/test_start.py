@@ -293,7 +293,7 @@ async def test_a_failed_start_is_worded_as_the_original_words_it() -> None:  # k
     async with a_world() as world:
         for error in (MissingCredentialsError("nothing to authenticate with"), NetworkError("down")):
             world.keys.fail(error, count=4)
-            with pytest.raises(SessionStartError, match=r"^Failed to obtain session credentials: [a-z ]+$"):
+            with pytest.raises(SessionStartError, match=r"(?m)^Failed to obtain session credentials: [a-z ]+$"):
                 await world.manager.start_session()
 
 
