@@ -25,7 +25,8 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 async def run(*command: str, cwd: Path) -> str:
-    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # ours alone, installed as entry point or not
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    environment = {**unmeasured, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # ours alone, installed as entry point or not
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
     )
