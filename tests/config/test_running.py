@@ -155,6 +155,12 @@ async def test_what_is_built_is_built_by_the_settings_and_new_windows_apply_at_o
     assert not controller.is_initialized
 
 
+def test_the_authentication_test_passes_the_executor_that_is_built() -> None:
+    manager = build_manager(api_key="k", instrument=False)
+    assert isinstance(manager._key_service, EphemeralKeyService)
+    assert manager._key_service._recovery is manager._performer.recovery.executor is not None
+
+
 async def test_a_controller_and_an_executor_that_are_given_are_used() -> None:
     purger, executor = FakePurger(), RecoveryExecutor()
     manager = build_manager(api_key="k", privacy_controller=purger, recovery_executor=executor)

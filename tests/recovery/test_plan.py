@@ -272,6 +272,13 @@ async def test_a_user_is_not_told_twice_of_one_thing_within_the_window() -> None
     assert len(heard.of(ErrorReported)) == 3  # delivered all the same
 
 
+async def test_one_thing_does_not_keep_a_user_from_hearing_of_another() -> None:
+    executor, heard = executor_with(RecoveryPlan(suppression=300))
+    assert await told(executor, heard, "s1", DENIED)
+    assert await told(executor, heard, "s1", DOWN)
+    assert not await told(executor, heard, "s1", DOWN)
+
+
 @pytest.mark.parametrize(
     ("plan", "expected"), [(RecoveryPlan(suppression=0), True), (RecoveryPlan(notify_user=False), False)]
 )
