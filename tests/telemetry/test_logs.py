@@ -45,7 +45,9 @@ async def test_each_event_is_a_record_with_its_fields(output: io.StringIO) -> No
         await world.manager.renew_session(session.session_id)
         await world.manager.end_session()
     told = lines(output)
-    assert [line["event"] for line in told] == world.recorder.types()
+    degraded = [line for line in told if line["event"] == "degraded-changed"]
+    assert [(line["degraded"], line["level"]) for line in degraded] == [(True, "warning")]
+    assert [line["event"] for line in told if line not in degraded] == world.recorder.types()
     assert {line["session_id"] for line in told} == {session.session_id}
     assert all(line["labels"] == {"team": "a"} for line in told)
     error = next(line for line in told if line["event"] == "renewal-error")

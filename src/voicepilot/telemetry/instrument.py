@@ -40,6 +40,7 @@ class Observable(Protocol):
     def on_session_renewed(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_error(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_state_changed(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
+    def on_session_degraded(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
 
 
 class Telemetry:
@@ -59,6 +60,7 @@ class Telemetry:
             manager.on_session_renewed,
             manager.on_session_error,
             manager.on_session_state_changed,
+            manager.on_session_degraded,
         )
         # Each by itself, so that one that raises does not keep the event from the others.
         sinks: tuple[Callable[[Event], None], ...] = (log, traces, metrics)

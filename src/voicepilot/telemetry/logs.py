@@ -16,6 +16,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from voicepilot.errors import ConfigurationError
 from voicepilot.events import (
+    DegradedChanged,
     Event,
     RenewalCompleted,
     RenewalFailed,
@@ -37,6 +38,7 @@ FIELDS = {
     "phase": "the phase the session is in",
     "previous": "state-changed: the phase before",
     "reason": "state-changed, session-ended: why",
+    "degraded": "degraded-changed: whether the session is degraded from now on",
     "trigger": "renewal-started: why the round began",
     "attempts": "renewal-completed, renewal-failed: how many it took",
     "seconds": "renewal-completed, renewal-failed, session-ended: how long it took, or the session lasted",
@@ -71,8 +73,8 @@ class EventLog:
 
 
 def _level(event: Event) -> int:
-    if isinstance(event, SessionErrorEvent):  # a round that failed is told by one too
-        return logging.WARNING
+    if isinstance(event, SessionErrorEvent) or (isinstance(event, DegradedChanged) and event.degraded):
+        return logging.WARNING  # a round that failed is told by an error, too
     return logging.DEBUG if isinstance(event, StateChanged) else logging.INFO
 
 
@@ -85,6 +87,8 @@ def _fields(event: Event) -> dict[str, Any]:
     match event:
         case StateChanged():
             fields |= {"previous": event.previous_state.value, "reason": event.reason}
+        case DegradedChanged():
+            fields |= {"degraded": event.degraded}
         case RenewalStarted():
             fields |= {"trigger": event.trigger.value}
         case RenewalCompleted() | RenewalFailed():
