@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -45,6 +46,14 @@ class Registrar(Protocol):
     def may_hold(self, session_id: str) -> bool:
         """Whether data of this session may still be kept."""
         ...
+
+
+FINISHED: Mapping[str, tuple[Role, str]] = {
+    "conversation.item.input_audio_transcription.completed": ("user", "transcript"),
+    "response.output_audio_transcript.done": ("assistant", "transcript"),
+    "response.output_text.done": ("assistant", "text"),
+}
+"""The server events that finish an utterance: who spoke, and which field has the words."""
 
 
 class _Transcript:
@@ -122,6 +131,22 @@ class TranscriptStore:
         None: nothing was kept, because the session is over or the controller is not there to purge it.
         """
         return self._put(session_id, role, text, utterance_id, is_final=True)
+
+    def hear(self, session_id: str, event: Mapping[str, Any]) -> Turn | None:
+        """Keep the words that a Realtime server event finishes, or forget a deleted item; other events are nothing.
+
+        Additions are not kept: to judge one, what came before would have to be held as it was said. Names are those of
+        openai-python `types/realtime/realtime_server_event.py`. None: nothing was kept.
+        """
+        kind, item_id = str(event.get("type")), event.get("item_id")
+        if not isinstance(item_id, str):
+            return None
+        if kind == "conversation.item.deleted":
+            self.drop(session_id, item_id)
+        if kind not in FINISHED:
+            return None
+        role, field = FINISHED[kind]
+        return self.append_final(session_id, role, str(event.get(field) or ""), item_id)
 
     def drop(self, session_id: str, utterance_id: str) -> None:
         """Forget an utterance, such as one that was interrupted or undone."""

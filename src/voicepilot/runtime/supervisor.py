@@ -23,6 +23,7 @@ class Supervisor:
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._children: set[asyncio.Task[None]] = set()
+        self._gave_up = False  # something refuses to stop, and nobody waits for it again
 
     async def start(self, last: Callable[[], Awaitable[None]]) -> None:
         """Begin; `last` runs when stop() is called, before what is left is cancelled."""
@@ -53,12 +54,13 @@ class Supervisor:
     async def stop(self) -> None:
         """Ask for the end and wait for it; a cancelled waiter does not stop the stopping."""
         self.request_stop()
-        if self._task is None:
+        if self._task is None or self._gave_up:
             return
         while not self._task.done():
             await asyncio.wait({self._task}, timeout=STUBBORN)
             stubborn = [child.get_name() for child in self._children if child.cancelling() > 1]
             if stubborn and not self._task.done():
+                self._gave_up = True
                 self._logger.error("tasks refuse to be cancelled and are left behind: %s", ", ".join(stubborn))
                 return
 
