@@ -33,8 +33,9 @@ test: $(READY)  ## everything that must pass, with the coverage figure
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python tests/coverage_gate.py
 
-unit: $(READY)  ## the quick part: no sockets, no processes
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow"
+unit: $(READY)  ## the quick part: the core, the runtime, recovery and privacy, in virtual time
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow" \
+	  tests/lifecycle tests/runtime tests/stories tests/testing tests/privacy tests/recovery
 
 fuzz: $(READY)  ## the fuzz tests at length: more than 100,000 tries, counted at the end (minutes)
 	@VOICEPILOT_FUZZ=60 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
