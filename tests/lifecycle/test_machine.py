@@ -269,6 +269,14 @@ class TestRenewal:
         driver.tell(PlanWorked())
         assert driver.see().renew_at == driver.now + 2
 
+    def test_help_never_overrules_what_the_provider_asked_for(self) -> None:
+        driver = Driver(max_retry_attempts=0)
+        driver.go_live()
+        driver.tell(RenewRequested())
+        driver.fail(Fault(code="RATE_LIMITED", message="429", remediation="Wait.", retryable=True, retry_after=40))
+        driver.tell(PlanWorked())
+        assert driver.see().renew_at == driver.now + 40
+
     def test_a_policy_that_says_when_is_obeyed(self) -> None:
         driver = Driver()
         driver.go_live()

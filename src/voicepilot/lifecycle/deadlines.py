@@ -47,6 +47,14 @@ def next_attempt(session: Session, now: float, *, asked: float | None) -> float:
     return now + max(wait, asked or 0.0)
 
 
+def asked_left(session: Session, now: float) -> float:
+    """Seconds for which the provider still asks not to be asked, since the last failure."""
+    why = session.last_error
+    if why is None or why.at is None or why.retry_after is None:
+        return 0.0
+    return max(0.0, why.at + why.retry_after - now)
+
+
 def mint_limit(session: Session, now: float) -> float:
     """How long one attempt may take: while a key is good, half of what is left, so that one hang cannot cost it."""
     if session.key is None or not session.has_good_key(now):

@@ -131,7 +131,8 @@ def hasten(session: Session, _: Input, now: float) -> Outcome:
     """Help has come: begin the next round after the first backoff, if it was due later."""
     if not session.failed_rounds or session.renew_at is None:
         return session, ()
-    return replace(session, renew_at=min(session.renew_at, now + session.config.retry_backoff_ms / 1000)), ()
+    soon = now + max(session.config.retry_backoff_ms / 1000, deadlines.asked_left(session, now))
+    return replace(session, renew_at=min(session.renew_at, soon)), ()
 
 
 def fail_for_good(session: Session, given: MintFailed, now: float) -> Outcome:

@@ -84,9 +84,7 @@ def reconfigure(session: Session, given: ConfigUpdated, now: float) -> Outcome:
 
 def _hastened(session: Session, now: float) -> Session:
     """Wait for the next attempt no longer than by the new backoff, counted from now; a longer one counts later."""
-    why = session.last_error
-    asked = why.at + why.retry_after - now if why and why.at and why.retry_after else 0.0
-    at = deadlines.next_attempt(session, now, asked=max(0.0, asked))
+    at = deadlines.next_attempt(session, now, asked=deadlines.asked_left(session, now))
     if session.retry_at is not None:
         return replace(session, retry_at=min(session.retry_at, at))
     if session.renew_at is not None and session.failed_rounds:
