@@ -12,12 +12,11 @@ from typing import Any
 from voicepilot.config import ConfigurationManager, ProviderSettings, SectionChanged, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.credentials.provider import credential_of, profile_of
-from voicepilot.ports import Clock, Collaborator, Host, KeyMinter, Purger, RecoveryExecutor
+from voicepilot.ports import Clock, Collaborator, Disposable, Host, KeyMinter, Purger, RecoveryExecutor
 from voicepilot.privacy import PrivacyController
 from voicepilot.recovery import RecoveryExecutor as Executor
 from voicepilot.recovery import RecoveryPlan, RecoveryRegistrar
 from voicepilot.runtime.manager import SessionManager
-from voicepilot.runtime.observers import Disposable
 from voicepilot.telemetry import WatchedKeyService, configure_logging, instrument
 
 

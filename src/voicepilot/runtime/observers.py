@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from voicepilot.events import Event
 from voicepilot.runtime.supervisor import Supervisor, marked_inside, others_code
@@ -20,14 +20,6 @@ QUEUE_LIMIT = 1_000
 
 CALL_LIMIT = 5.0
 """Seconds one call of an async handler may take."""
-
-
-class Disposable(Protocol):
-    """A handle on something that can be taken back."""
-
-    def dispose(self) -> None:
-        """Take it back. Idempotent."""
-        ...
 
 
 Queue = deque[tuple[Event, Awaitable[None] | None]]

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from opentelemetry import metrics, trace
 
 from voicepilot.events import Event
+from voicepilot.ports import Disposable
 from voicepilot.telemetry.labels import MetricLabels
 from voicepilot.telemetry.logs import EventLog
 from voicepilot.telemetry.metrics import Metrics
@@ -19,14 +20,6 @@ from voicepilot.telemetry.traces import Traces
 
 SCOPE = "voicepilot"
 """The name of the tracer and the meter."""
-
-
-class Disposable(Protocol):
-    """A subscription."""
-
-    def dispose(self) -> None:
-        """End it."""
-        ...
 
 
 Subscribe = Callable[[Callable[[Any], None]], Disposable]  # Any: each takes its own kind of event
