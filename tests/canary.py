@@ -24,10 +24,10 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 
-from voicepilot.credentials.secrets import Secret
 from voicepilot.emulator.record import Record
 from voicepilot.errors import KeyServiceError, VoicePilotError
 from voicepilot.events import Event
+from voicepilot.network.secrets import Secret
 from voicepilot.ports import EphemeralKey
 from voicepilot.runtime.observers import Observers
 

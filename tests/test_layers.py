@@ -19,18 +19,30 @@ ALLOWED: dict[str, set[str]] = {
     "events": {"errors", "lifecycle", "ports"},
     "ports": {"errors", "lifecycle"},
     "runtime": {"clock", "subscription", "errors", "events", "lifecycle", "ports"},
-    "credentials": {"clock", "subscription", "errors", "events", "ports"},
+    "network": {"errors"},
+    "credentials": {"clock", "subscription", "errors", "events", "network", "ports"},
+    "conversation": {"subscription", "errors", "events", "lifecycle", "network", "ports"},
     "config": {"subscription", "errors", "events", "lifecycle", "ports"},
     "recovery": {"subscription", "errors", "events", "ports"},
     "privacy": {"clock", "subscription", "errors", "events", "ports"},
     "emulator": {"errors"},
-    "testing": {"subscription", "errors", "events", "lifecycle", "ports", "runtime", "emulator"},
+    "testing": {
+        "subscription",
+        "errors",
+        "events",
+        "lifecycle",
+        "ports",
+        "runtime",
+        "emulator",
+        "network",
+        "conversation",
+    },
     "telemetry": {"subscription", "errors", "events", "ports"},
     "build": {"config", "credentials", "errors", "ports", "privacy", "recovery", "runtime", "telemetry"},
 }
 # The core's data, and the events and ports that carry it, know each other; here is exactly how far.
 EXACT: dict[str, set[str]] = {
-    "ports": {"voicepilot.lifecycle.config"},
+    "ports": {"voicepilot.lifecycle.config", "voicepilot.lifecycle.session", "voicepilot.lifecycle.usage"},
     "events": {"voicepilot.lifecycle.diagnostics", "voicepilot.lifecycle.phases", "voicepilot.lifecycle.session"},
 }
 # Settings have the fields, defaults and bounds of others' options, so that these are written once: their data, no more.

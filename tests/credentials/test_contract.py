@@ -18,8 +18,8 @@ from voicepilot.credentials import (
     OpenAIProfile,
     Profile,
 )
-from voicepilot.credentials.secrets import Secret
 from voicepilot.emulator import RealtimeEmulator
+from voicepilot.network.secrets import Secret
 from voicepilot.ports import KeyRequest
 
 pytestmark = pytest.mark.sockets

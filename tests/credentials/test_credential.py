@@ -23,7 +23,7 @@ from voicepilot.credentials.credential import (
     credential_from,
 )
 from voicepilot.credentials.profiles import AzureProfile, OpenAIProfile
-from voicepilot.credentials.secrets import Secret, scrubbed
+from voicepilot.network.secrets import Secret, scrubbed
 
 JWT = "eyJhbGciOiJub25lIn0.eyJleHAiOjF9.c2ln"
 

@@ -17,10 +17,11 @@ from tests.fuzzing import Tally, fuzzed, little_kept
 from yarl import URL
 
 from voicepilot.credentials import EphemeralKeyService, Limits, OpenAIProfile
-from voicepilot.credentials.endpoints import AZURE_SUFFIXES, checked_azure_endpoint, checked_base_url, is_loopback
+from voicepilot.credentials.endpoints import AZURE_SUFFIXES, checked_azure_endpoint, checked_base_url
 from voicepilot.credentials.profiles import Profile
-from voicepilot.credentials.reply import Reply
 from voicepilot.errors import ConfigurationError, KeyServiceError
+from voicepilot.network.reply import Reply
+from voicepilot.network.route import is_loopback
 from voicepilot.ports import EphemeralKey
 
 json_values = st.recursive(

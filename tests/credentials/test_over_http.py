@@ -16,7 +16,8 @@ from tests.credentials.conftest import CANARY_CREDENTIAL, CANARY_KEY, Answer, Pr
 
 from voicepilot import errors
 from voicepilot.credentials import EphemeralKeyService, Limits, OpenAIProfile
-from voicepilot.credentials.http import MAX_REPLY_BYTES, proxy_for
+from voicepilot.credentials.http import MAX_REPLY_BYTES
+from voicepilot.network.route import proxy_for
 from voicepilot.ports import Collaborator, KeyRequest
 
 pytestmark = pytest.mark.sockets

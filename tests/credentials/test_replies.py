@@ -10,9 +10,9 @@ import pytest
 
 from voicepilot.credentials.profiles import AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
 from voicepilot.credentials.replies import key_from
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret
 from voicepilot.errors import BadReplyError
+from voicepilot.network.reply import Reply
+from voicepilot.network.secrets import Secret
 from voicepilot.ports import EphemeralKey, KeyRequest
 
 NOW = 1_784_852_000.0

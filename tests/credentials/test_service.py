@@ -22,7 +22,7 @@ from voicepilot.credentials import (
     Secret,
 )
 from voicepilot.credentials.profiles import AzurePreviewProfile
-from voicepilot.credentials.reply import Reply
+from voicepilot.network.reply import Reply
 from voicepilot.ports import KeyRequest
 from voicepilot.recovery import Backoff, BreakerOptions, OperationOver, RecoveryExecutor, RetryPolicy, RetryScheduled
 from voicepilot.testing.virtual import VirtualClock

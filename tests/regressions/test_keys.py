@@ -15,8 +15,8 @@ from tests.support import a_world
 from voicepilot import errors
 from voicepilot.config import ConfigurationManager
 from voicepilot.credentials import AzureProfile, EphemeralKeyService, KeyExpired, OpenAIProfile
-from voicepilot.credentials.faults import fault_of_breakdown
-from voicepilot.credentials.reply import Reply
+from voicepilot.network.faults import fault_of_breakdown
+from voicepilot.network.reply import Reply
 from voicepilot.ports import KeyRequest
 from voicepilot.recovery import RecoveryExecutor
 from voicepilot.testing.virtual import VirtualClock

@@ -11,8 +11,8 @@ from voicepilot.credentials.doctor import CheckResult, examine, healthy
 from voicepilot.credentials.news import KeyExpired, KeyRefused, KeyRenewed
 from voicepilot.credentials.profiles import DEFAULT_MODEL, AzurePreviewProfile, AzureProfile, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings
-from voicepilot.credentials.secrets import Secret
 from voicepilot.credentials.service import AuthenticationReport, EphemeralKeyService, Limits
+from voicepilot.network.secrets import Secret
 from voicepilot.subscription import Subscription
 
 __all__ = [

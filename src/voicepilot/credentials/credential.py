@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from voicepilot.credentials.secrets import Secret, scrubbed
 from voicepilot.errors import AuthenticationError, KeyServiceError, MissingCredentialsError, NetworkError
+from voicepilot.network.secrets import Secret, scrubbed
 
 ENTRA_SCOPE = "https://ai.azure.com/.default"  # Microsoft's pages disagree; the newer ones say this (wire sheet, A2)
 

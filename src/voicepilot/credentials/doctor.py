@@ -12,14 +12,15 @@ from yarl import URL
 
 from voicepilot.clock import SystemClock
 from voicepilot.credentials.credential import Credential, CredentialLike
-from voicepilot.credentials.faults import timestamp
-from voicepilot.credentials.http import HttpClient, proxy_for
+from voicepilot.credentials.http import HttpClient
 from voicepilot.credentials.profiles import MIN_KEY_LIFE, RETIRING, AzurePreviewProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings, credential_of, profile_of
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret, scrubbed
 from voicepilot.credentials.service import EphemeralKeyService, Limits
 from voicepilot.errors import KeyTimeoutError, VoicePilotError
+from voicepilot.network.faults import timestamp
+from voicepilot.network.reply import Reply
+from voicepilot.network.route import proxy_for
+from voicepilot.network.secrets import Secret, scrubbed
 from voicepilot.ports import EphemeralKey, KeyRequest
 
 Status: TypeAlias = Literal["pass", "warn", "fail", "skipped"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from yarl import URL
 
 from voicepilot.errors import ConfigurationError
+from voicepilot.network.route import is_loopback
 
 # Azure's public, US government and China clouds; a resource is one label below one of these.
 AZURE_SUFFIXES = (
@@ -21,16 +21,6 @@ AZURE_SUFFIXES = (
 )
 _LABEL = re.compile(r"[a-z0-9][a-z0-9-]*")
 _AZURE_MARKS = ("azure.com", "azure.us", "azure.cn")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` can only be this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_azure(host: str) -> bool:

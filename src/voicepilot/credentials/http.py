@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-import urllib.request
 from collections.abc import Mapping
 
 import aiohttp
 from yarl import URL
 
-from voicepilot.credentials.endpoints import is_loopback
-from voicepilot.credentials.faults import fault_of_breakdown
-from voicepilot.credentials.reply import Reply
 from voicepilot.errors import BadReplyError
+from voicepilot.network.faults import fault_of_breakdown
+from voicepilot.network.reply import Reply
+from voicepilot.network.route import proxy_for, trusted
 from voicepilot.ports import Clock
 
 MAX_REPLY_BYTES = 1 << 20  # an answer repeats the session's instructions and tools, so not much less
@@ -28,8 +26,7 @@ class HttpClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=connections,
-                # Made here and not by aiohttp at import, so that SSL_CERT_FILE is read when it matters.
-                ssl=ssl.create_default_context() if secure else True,
+                ssl=trusted() if secure else True,
             ),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -99,12 +96,3 @@ async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
         if len(content) > MAX_REPLY_BYTES:
             raise BadReplyError(f"the answer is larger than {MAX_REPLY_BYTES} bytes", code="OVERSIZED_REPLY")
     return bytes(content)
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for `url`; loopback never has one."""
-    target = URL(url)
-    host = target.host or ""
-    if is_loopback(host) or urllib.request.proxy_bypass(host):
-        return None
-    return urllib.request.getproxies().get(target.scheme)

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from voicepilot.credentials.endpoints import checked_azure_endpoint, checked_base_url
-from voicepilot.credentials.secrets import Secret
 from voicepilot.errors import ConfigurationError
+from voicepilot.network.secrets import Secret
 from voicepilot.ports import KeyRequest
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from voicepilot.credentials.faults import fault_of_refusal, request_id_of, timestamp
 from voicepilot.credentials.profiles import MAX_KEY_LIFE, Profile
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret, scrubbed
 from voicepilot.errors import BadReplyError
+from voicepilot.network.faults import fault_of_refusal, request_id_of, timestamp
+from voicepilot.network.reply import Reply
+from voicepilot.network.secrets import Secret, scrubbed
 from voicepilot.ports import EphemeralKey, KeyRequest
 
 _LONGEST_VALUE = 8_192  # characters; real keys have fewer than a hundred

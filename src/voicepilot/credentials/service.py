@@ -20,8 +20,6 @@ from voicepilot.credentials.news import Channel, KeyExpired, KeyRefused, KeyRene
 from voicepilot.credentials.profiles import MIN_KEY_LIFE, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings, credential_of, profile_of
 from voicepilot.credentials.replies import key_from
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret
 from voicepilot.errors import (
     AttemptRefusedError,
     AuthenticationError,
@@ -37,6 +35,8 @@ from voicepilot.errors import (
     SessionEndedError,
     VoicePilotError,
 )
+from voicepilot.network.reply import Reply
+from voicepilot.network.secrets import Secret
 from voicepilot.ports import Clock, EphemeralKey, KeyRequest, OperationContext, RecoveryExecutor
 from voicepilot.subscription import Subscription
 

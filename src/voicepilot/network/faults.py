@@ -15,8 +15,6 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret, scrubbed
 from voicepilot.errors import (
     AuthenticationError,
     BadReplyError,
@@ -29,6 +27,8 @@ from voicepilot.errors import (
     RateLimitError,
     RequestRefusedError,
 )
+from voicepilot.network.reply import Reply
+from voicepilot.network.secrets import Secret, scrubbed
 
 
 class Refusal(NamedTuple):

@@ -13,9 +13,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from voicepilot import errors
-from voicepilot.credentials.faults import REFUSALS, fault_of_breakdown, fault_of_refusal
-from voicepilot.credentials.reply import Reply
-from voicepilot.credentials.secrets import Secret
+from voicepilot.network.faults import REFUSALS, fault_of_breakdown, fault_of_refusal
+from voicepilot.network.reply import Reply
+from voicepilot.network.secrets import Secret
 
 NOW = 1_790_000_000.0
 
