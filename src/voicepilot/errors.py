@@ -7,6 +7,7 @@
     │   ├── SessionNotFoundError      no such session (also a KeyError)
     │   ├── SessionLimitError         max_concurrent_sessions are live already
     │   ├── SessionStartError         no key could be had; `__cause__` says why
+    │   ├── SessionRenewalError       no fresh key could be had for a connection
     │   └── SessionEndedError         the session was ended while somebody waited for it
     ├── AttemptRefusedError           a recovery executor did not let an attempt through; it costs none
     ├── OperationTimeoutError         an operation's time budget is used up and it has said nothing
@@ -156,6 +157,24 @@ class SessionStartError(SessionError):
     @property
     def fault(self) -> Fault:
         """What the provider or the network said."""
+        return self._fault
+
+
+class SessionRenewalError(SessionError):
+    """No fresh key could be had for a connection of a live session. `fault` carries what the renewal met."""
+
+    code = "RENEWAL_FAILED"
+    fault_domain = FaultDomain.AUTH
+
+    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
+        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
+        self.code = fault.code
+        self.retryable = fault.retryable
+        self._fault = fault
+
+    @property
+    def fault(self) -> Fault:
+        """What the renewal met."""
         return self._fault
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from voicepilot.errors import FaultDomain
+from voicepilot.errors import Fault, FaultDomain
 from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus
+from voicepilot.lifecycle.usage import Usage
 
 T = TypeVar("T")
 
@@ -204,6 +207,121 @@ class FollowsSessions(Protocol):
         ...
 
 
+Role = Literal["user", "assistant"]
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that was said. `text` is redacted; what was taken out is nowhere."""
+
+    utterance_id: str
+    sequence: int  # from 1 in each session; a repeat of the utterance keeps it
+    role: Role
+    text: str
+    is_final: bool
+    at: float  # seconds since the epoch, when it was said last
+    redactions: int = 0  # how many pieces were taken out
+
+
+class Transcripts(Protocol):
+    """Who keeps what was said. `TranscriptStore` is the real one."""
+
+    def hear(self, session_id: str, event: Mapping[str, Any]) -> object:
+        """Keep the words that a Realtime server event finishes; other events are nothing."""
+        ...
+
+    def drop(self, session_id: str, utterance_id: str) -> None:
+        """Forget an utterance."""
+        ...
+
+    def turns(self, session_id: str) -> tuple[Turn, ...]:
+        """What is kept of a session, in the order in which the utterances began."""
+        ...
+
+
+class Credential(Protocol):
+    """A key that opens a connection. `SessionCredential` is the real one."""
+
+    def reveal(self) -> str:
+        """The secret itself (`ek_…`)."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model (on Azure: the deployment) the key was minted for."""
+        ...
+
+    @property
+    def websocket_url(self) -> str | None:
+        """Where to open the WebSocket, if the key service said so."""
+        ...
+
+
+class ManagedSession(Protocol):
+    """One session of a manager, as a managed connection needs it."""
+
+    @property
+    def session_id(self) -> str:
+        """Which session."""
+        ...
+
+    def now(self) -> float:
+        """The time on the manager's clock, in seconds since the epoch."""
+        ...
+
+    async def fresh_credential(self) -> Credential:
+        """A good key that no dial has been given yet; the next one is fetched where there is none.
+
+        Raises a SessionError that carries the fault when none can be had now.
+        """
+        ...
+
+    def report(self, phase: ConnectionPhase, status: ConnectionStatus, fault: Fault | None = None) -> None:
+        """Say how the connection is; FAILED is told as a `connection-error`."""
+        ...
+
+    def note_activity(self) -> None:
+        """Note that somebody spoke or typed. Cheap enough for every audio frame."""
+        ...
+
+    def report_usage(self, usage: Usage) -> None:
+        """Add to what the session has used, and let its limits look at it."""
+        ...
+
+    async def suspending(self, reason: str) -> None:
+        """Let the application's hook know that the connection is about to be swapped. Bounded, never raises."""
+        ...
+
+    async def resumed(self) -> None:
+        """Let the application's hook know that it is swapped. Bounded, never raises."""
+        ...
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """Let a server event's words into the session's transcript. Never raises."""
+        ...
+
+    def forget(self, item_id: str) -> None:
+        """Take an utterance out of the transcript: it was interrupted and will be said again. Never raises."""
+        ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run `work` as a task that the manager waits for; what it raises is logged."""
+        ...
+
+    def attach(self, close: Callable[[str], Awaitable[None]]) -> Disposable:
+        """Have `close(reason)` awaited when the session ends, unless the handle is disposed before.
+
+        Raises SessionError when the session is not running, or something else is attached to it.
+        """
+        ...
+
+    async def through_breaker(self, operation: Callable[[], Awaitable[T]], *, endpoint: str) -> T:
+        """Make one attempt at a connection through the recovery executor, where there is one.
+
+        Raises the operation's own error, or AttemptRefusedError when the endpoint is given a rest.
+        """
+        ...
+
+
 class OperationContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a recovery executor is told about an operation, in the seed's words."""
 
@@ -253,3 +371,33 @@ class RecoveryRegistrar(Protocol):
     def add_fallback(self, mode: str, run: Callable[[str], Awaitable[None]]) -> None:
         """Offer a fallback mode: `run(session_id)` enters it."""
         ...
+
+
+__all__ = [
+    "PURGE_REASONS",
+    "ChangingDefaults",
+    "Clock",
+    "Collaborator",
+    "ConnectionPhase",
+    "ConnectionStatus",
+    "Credential",
+    "Disposable",
+    "EphemeralKey",
+    "FollowsSessions",
+    "Host",
+    "KeyMinter",
+    "KeyRequest",
+    "ManagedSession",
+    "OperationContext",
+    "PurgeOrder",
+    "PurgeReceipt",
+    "Purger",
+    "RecoveryExecutor",
+    "RecoveryRegistrar",
+    "Role",
+    "RoundRecovery",
+    "SessionDefaults",
+    "Transcripts",
+    "Turn",
+    "Usage",
+]

@@ -8,7 +8,7 @@ import msgspec
 
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.phases import OVER, Phase
-from voicepilot.lifecycle.session import ConnectionStatus, Deadline, Session
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline, Session
 
 
 class CredentialStatus(StrEnum):
@@ -54,6 +54,7 @@ class SessionDiagnostics(msgspec.Struct, frozen=True, kw_only=True):
     credential_status: CredentialStatus
     key_seconds_left: float | None
     connection_status: ConnectionStatus
+    connection_phase: ConnectionPhase
     degraded: bool
     last_error: Fault | None
     uptime: float  # seconds since it became active
@@ -108,6 +109,7 @@ def diagnose(session: Session, now: float) -> SessionDiagnostics:
         credential_status=credential_status(session, now),
         key_seconds_left=max(0.0, session.key.expires_at - now) if session.key else None,
         connection_status=session.connection,
+        connection_phase=session.connection_phase,
         degraded=session.degraded,
         last_error=session.last_error,
         uptime=_uptime(session, now),

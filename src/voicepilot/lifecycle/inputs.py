@@ -8,7 +8,8 @@ import msgspec
 
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.config import SessionConfig
-from voicepilot.lifecycle.session import ConnectionStatus, Deadline
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline
+from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import PurgeReceipt
 
 
@@ -103,6 +104,13 @@ class ConnectionReported(msgspec.Struct, frozen=True):
 
     status: ConnectionStatus
     fault: Fault | None = None
+    phase: ConnectionPhase | None = None  # None: a transport of the application's own, which has none
+
+
+class UsageReported(msgspec.Struct, frozen=True):
+    """The provider said what was used; it adds to what was used before."""
+
+    usage: Usage
 
 
 class KeyRejected(msgspec.Struct, frozen=True):
@@ -143,6 +151,7 @@ Input = (
     | PlanWorked
     | ConfigUpdated
     | ConnectionReported
+    | UsageReported
     | KeyRejected
     | DeadlinePassed
     | ConnectionClosed

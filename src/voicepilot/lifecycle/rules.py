@@ -45,6 +45,7 @@ from voicepilot.lifecycle.inputs import (
     SlotRefused,
     SlotReserved,
     StartRequested,
+    UsageReported,
 )
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import Deadline, Session
@@ -134,6 +135,7 @@ RULES: tuple[Rule, ...] = (
     Rule(RUNNING,                  HoldReleased,        keep.release_hold),
     Rule(RUNNING | UNSTARTED,      ConfigUpdated,       keep.reconfigure),
     Rule(RUNNING,                  ConnectionReported,  keep.note_connection),
+    Rule(RUNNING | _in(ENDING),    UsageReported,       keep.count_usage),
 
     # Ending: the application, the connection and the key, the data; then it is over.
     Rule(RUNNING | _in(STARTING),  EndRequested,        do.begin_ending,           ENDING),
@@ -150,17 +152,17 @@ HOOKS: set[What] = set(Hook)
 
 NOTHING_MATTERS: set[What] = {
     *SLOT_ANSWERS, MintFailed, EndRequested, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked,
-    ConfigUpdated, ConnectionReported, KeyRejected, ConnectionClosed, Purged, *TIMERS, *HOOKS,
+    ConfigUpdated, ConnectionReported, UsageReported, KeyRejected, ConnectionClosed, Purged, *TIMERS, *HOOKS,
 }
 
 IGNORED: dict[Phase, set[What]] = {
     IDLE: {
-        MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConnectionReported, KeyRejected,
-        ConnectionClosed, Purged, *TIMERS, *HOOKS,
+        MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConnectionReported, UsageReported,
+        KeyRejected, ConnectionClosed, Purged, *TIMERS, *HOOKS,
     },
     STARTING: {
         *SLOT_ANSWERS, MintFailed, PauseRequested, ResumeRequested, HoldTaken, HoldReleased, PlanWorked, ConnectionReported,
-        KeyRejected, ConnectionClosed, Purged, *(TIMERS - {Deadline.RETRY, Deadline.START}), *HOOKS,
+        UsageReported, KeyRejected, ConnectionClosed, Purged, *(TIMERS - {Deadline.RETRY, Deadline.START}), *HOOKS,
     },
     ACTIVE: {
         *SLOT_ANSWERS, MintFailed, ResumeRequested, ConnectionClosed, Purged, Deadline.START, Deadline.RETRY,

@@ -11,6 +11,7 @@ import msgspec
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.phases import LIVE, Phase
+from voicepilot.lifecycle.usage import NOTHING_USED, Usage
 
 
 class Deadline(StrEnum):
@@ -31,6 +32,18 @@ class ConnectionStatus(StrEnum):
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     FAILED = "failed"
+
+
+class ConnectionPhase(StrEnum):
+    """What a managed connection is doing. A transport of the application's own does not say."""
+
+    NONE = "none"  # nobody has connected yet
+    CONNECTING = "connecting"  # the first connection is being opened
+    RESTORING = "restoring"  # connected again, replaying the conversation
+    LIVE = "live"
+    MOVING = "moving"  # live, and the next connection is being prepared
+    WAITING = "waiting"  # there is no connection; the next attempt is due later
+    CLOSED = "closed"  # the conversation is over
 
 
 class Trigger(StrEnum):
@@ -114,6 +127,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     failed_rounds: int = 0  # failed rounds in a row
     degraded: bool = False
     connection: ConnectionStatus = ConnectionStatus.UNKNOWN
+    connection_phase: ConnectionPhase = ConnectionPhase.NONE
+    usage: Usage = NOTHING_USED
     last_error: Fault | None = None
     holds: frozenset[str] = frozenset()  # who keeps inactivity and heartbeat standing still
     frozen: Frozen | None = None
@@ -150,7 +165,9 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     config: SessionConfig
     connection_status: ConnectionStatus
+    connection_phase: ConnectionPhase
     degraded: bool
+    usage: Usage
     statistics: Statistics
     last_error: Fault | None
 
@@ -181,7 +198,9 @@ def info(session: Session) -> SessionInfo:
         labels=dict(session.wish.labels),
         config=session.config,
         connection_status=session.connection,
+        connection_phase=session.connection_phase,
         degraded=session.degraded,
+        usage=session.usage,
         statistics=session.statistics,
         last_error=session.last_error,
     )

@@ -8,7 +8,7 @@ from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.health import check_health
-from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldReleased, HoldTaken, Input
+from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldReleased, HoldTaken, Input, UsageReported
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.lifecycle.session import ConnectionStatus, Frozen, Session
 from voicepilot.lifecycle.steps import Outcome, error
@@ -94,7 +94,8 @@ def _hastened(session: Session, now: float) -> Session:
 
 def note_connection(session: Session, given: ConnectionReported, now: float) -> Outcome:
     """Keep what the transport said; a failure is told, a success clears the transport's own error."""
-    session = replace(session, connection=given.status)
+    phase = session.connection_phase if given.phase is None else given.phase
+    session = replace(session, connection=given.status, connection_phase=phase)
     if given.status is ConnectionStatus.FAILED:
         fault = replace(given.fault or CONNECTION_FAILED, at=now)
         session = replace(session, last_error=fault, degraded=True)
@@ -102,6 +103,11 @@ def note_connection(session: Session, given: ConnectionReported, now: float) -> 
     if session.last_error and session.last_error.domain is FaultDomain.TRANSPORT and not session.failures:
         session = replace(session, last_error=None)
     return replace(session, degraded=session.failed_rounds > 0 or session.phase is Phase.RECOVERING), ()
+
+
+def count_usage(session: Session, given: UsageReported, _: float) -> Outcome:
+    """Add what was used."""
+    return replace(session, usage=session.usage + given.usage), ()
 
 
 CONNECTION_FAILED = Fault(

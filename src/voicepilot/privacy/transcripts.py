@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from voicepilot.clock import SystemClock
 from voicepilot.errors import ConfigurationError
-from voicepilot.ports import Clock
+from voicepilot.ports import Clock, Role, Turn
 from voicepilot.privacy.handles import Registration
 from voicepilot.privacy.ledger import Holder
 from voicepilot.privacy.redact import Redactor, withheld
 from voicepilot.privacy.words import DataClass
 
-Role = Literal["user", "assistant"]
-
 TRANSCRIPTS = (DataClass.PARTIAL_TRANSCRIPT, DataClass.FINAL_TRANSCRIPT)
 
 MAX_TURNS = 1_000
 MAX_BYTES = 1_048_576
-
-
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was said. `text` is redacted; what was taken out is nowhere."""
-
-    utterance_id: str
-    sequence: int  # from 1 in each session; a repeat of the utterance keeps it
-    role: Role
-    text: str
-    is_final: bool
-    at: float  # seconds since the epoch, when it was said last
-    redactions: int = 0  # how many pieces were taken out
 
 
 class Registrar(Protocol):

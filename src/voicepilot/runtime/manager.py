@@ -37,7 +37,6 @@ from voicepilot.lifecycle.inputs import (
     EndRequested,
     KeyRejected,
     PauseRequested,
-    RenewRequested,
     ResumeRequested,
     StartRequested,
 )
@@ -60,6 +59,7 @@ from voicepilot.runtime.life import Life
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
+from voicepilot.runtime.renewals import renew
 from voicepilot.runtime.supervisor import is_inside
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import SessionCredential
@@ -234,13 +234,7 @@ class SessionManager:
         entry = self._performer.registry.get(session_id)
         if entry is None:
             return RenewalResult(session_id=session_id, success=False, error=_not_found(session_id).fault)
-        if entry.renewal is None:
-            entry.renewal = asyncio.get_running_loop().create_future()
-        renewal = entry.renewal
-        self._performer.apply(entry, RenewRequested())
-        if is_inside(self._performer.supervisor) and not renewal.done():
-            return RenewalResult(session_id=session_id, success=False, error=RENEWAL_REQUESTED)
-        return await asyncio.shield(renewal)
+        return await renew(self._performer, entry)
 
     async def pause_session(self, session_id: str) -> None:
         """Let inactivity and heartbeat stand still until resume_session; keys are renewed all the same.
@@ -274,9 +268,7 @@ class SessionManager:
         self._life.require_initialized()
         entry = self._performer.registry.get(session_id)
         if entry is not None:
-            entry.active_at = self._clock.now()
-            entry.resets += 1
-            self._performer.registry.touch(session_id)
+            self._performer.note_activity(entry)
 
     # --- questions --------------------------------------------------------------------------------------------------
 
@@ -454,14 +446,6 @@ class SessionManager:
                 remediation="Wait until start_session has returned.",
             )
         return entry
-
-
-RENEWAL_REQUESTED = Fault(
-    code="RENEWAL_REQUESTED",
-    message="the renewal is under way; a hook or handler cannot wait for it",
-    remediation="Listen for renewal-completed or renewal-failed.",
-    retryable=True,
-)
 
 
 def _id(entry: Entry) -> str:

@@ -41,7 +41,17 @@ from voicepilot.lifecycle.inputs import (
 )
 from voicepilot.lifecycle.machine import step, wake
 from voicepilot.lifecycle.session import Session, info
-from voicepilot.ports import PURGE_REASONS, Clock, EphemeralKey, KeyMinter, KeyRequest, PurgeOrder, Purger, PurgeReceipt
+from voicepilot.ports import (
+    PURGE_REASONS,
+    Clock,
+    EphemeralKey,
+    KeyMinter,
+    KeyRequest,
+    PurgeOrder,
+    Purger,
+    PurgeReceipt,
+    Transcripts,
+)
 from voicepilot.runtime.hooks import HookSet
 from voicepilot.runtime.observers import Observers
 from voicepilot.runtime.recovery import RecoveryLink
@@ -85,6 +95,7 @@ class Performer:
         self.supervisor = Supervisor(logger)
         self.observers = Observers(self.supervisor, logger)
         self.purger: Purger = NothingToPurge()
+        self.transcripts: Transcripts | None = None
         self.recovery = RecoveryLink(logger)
         self.recovery.endpoint = getattr(minter, "endpoint", None)
         self.slots = 0  # how many sessions may be live; set when the manager is initialised
@@ -111,6 +122,12 @@ class Performer:
                 self._advance(entry, partial(step, entry.fold(), given, self._clock.now()))
         finally:
             self._busy = False
+
+    def note_activity(self, entry: Entry) -> None:
+        """Note that somebody spoke or typed; it is folded into the session before the next step."""
+        entry.active_at = self._clock.now()
+        entry.resets += 1
+        self.registry.touch(entry.session.session_id)
 
     def wake(self, entry: Entry) -> None:
         """Let the due deadlines of the entry pass."""

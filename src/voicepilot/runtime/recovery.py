@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from voicepilot.errors import AttemptRefusedError, KeyServiceError
+from voicepilot.errors import AttemptRefusedError, FaultDomain, KeyServiceError
 from voicepilot.lifecycle.effects import MintKey, RunPlan
 from voicepilot.lifecycle.session import Session
 from voicepilot.ports import Host, OperationContext, RecoveryExecutor, RoundRecovery
@@ -79,6 +79,26 @@ class RecoveryLink:
             plan=self.plan,
         )
         return partial(self.executor.execute, operation, context)
+
+    async def connect(self, operation: Callable[[], Awaitable[T]], session_id: str, endpoint: str) -> T:
+        """Make one attempt at a connection, through the executor where there is one; whoever connects makes the next.
+
+        The place where connections are opened has a breaker of its own.
+        """
+        if self.executor is None:
+            return await operation()
+        context = OperationContext(
+            operation="connect",
+            session_id=session_id,
+            code="SESSION_CONNECTION_FAILED",
+            message="could not open the session's connection",
+            remediation="Check the network between this host and the provider; the next attempt comes by itself.",
+            correlation_id=f"{session_id}/connect",
+            fault_domain=FaultDomain.TRANSPORT,
+            attempts_scheduled_by_caller=True,
+            endpoint=endpoint,
+        )
+        return await self.executor.execute(operation, context)
 
     def verdict(self, error: Exception, session: Session, order: MintKey) -> tuple[float | None, bool]:
         """When the next attempt is due in seconds, if the executor said so, and whether this one counts."""

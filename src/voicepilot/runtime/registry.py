@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from voicepilot.lifecycle.effects import AnswerStart
 from voicepilot.lifecycle.inputs import Input
@@ -48,7 +48,9 @@ class Entry:
 
     __slots__ = (
         "active_at",
+        "attached",
         "cause",
+        "dialled",
         "forget_at",
         "lane",
         "mint",
@@ -67,6 +69,8 @@ class Entry:
         self.start: asyncio.Future[AnswerStart] | None = None
         self.renewal: asyncio.Future[RenewalResult] | None = None
         self.over: asyncio.Future[None] | None = None
+        self.attached: Callable[[str], Awaitable[None]] | None = None  # closes the managed connection, told the reason
+        self.dialled = 0  # the last ticket whose key was given to a dial of ours
         self.mint: asyncio.Task[None] | None = None
         self.lane: Lane | None = None
         self.cause: Exception | None = None  # what the key service raised last

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from voicepilot.privacy import TranscriptStore, Turn
-from voicepilot.privacy.transcripts import Role
+from voicepilot.ports import Role
 
 
 class Transcripts:
