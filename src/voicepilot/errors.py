@@ -8,7 +8,8 @@
     │   ├── SessionLimitError         max_concurrent_sessions are live already
     │   ├── SessionStartError         no key could be had; `__cause__` says why
     │   ├── SessionRenewalError       no fresh key could be had for a connection
-    │   └── SessionEndedError         the session was ended while somebody waited for it
+    │   ├── SessionEndedError         the session was ended while somebody waited for it
+    │   └── DialError                 no WebSocket to the provider could be opened
     ├── AttemptRefusedError           a recovery executor did not let an attempt through; it costs none
     ├── OperationTimeoutError         an operation's time budget is used up and it has said nothing
     └── KeyServiceError               asking the provider for a key failed
@@ -183,6 +184,25 @@ class SessionEndedError(SessionError):
 
     code = "SESSION_ENDED"
     remediation = "Start a new session when ready."
+
+
+class DialError(SessionError):
+    """No WebSocket to the provider could be opened. `fault`, and with it the error, says what stood in the way."""
+
+    code = "DIAL_FAILED"
+    fault_domain = FaultDomain.TRANSPORT
+
+    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
+        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
+        self.code = fault.code
+        self.retryable = fault.retryable
+        self.fault_domain = fault.domain
+        self._fault = fault
+
+    @property
+    def fault(self) -> Fault:
+        """What the provider or the network said."""
+        return self._fault
 
 
 class AttemptRefusedError(VoicePilotError):

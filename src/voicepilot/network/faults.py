@@ -9,7 +9,7 @@ import email.utils
 import math
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -207,15 +207,20 @@ BREAKDOWNS: tuple[Breakdown, ...] = (
 )
 
 
+def row_of(status: int, names: Collection[str]) -> Refusal:
+    """The row for an answer of this status whose error's code or type is one of `names`."""
+    return next(
+        row
+        for row in REFUSALS
+        if status in row.statuses and (not row.codes or any(name in row.codes for name in names))
+    )
+
+
 def fault_of_refusal(reply: Reply, secret: Secret | None = None) -> KeyServiceError:
     """The error an answer without a key means."""
     body = _error_body(reply.body)
     names = [name for key in ("code", "type") if isinstance(name := body.get(key), str)]
-    row = next(
-        row
-        for row in REFUSALS
-        if reply.status in row.statuses and (not row.codes or any(name in row.codes for name in names))
-    )
+    row = row_of(reply.status, names)
     said = body.get("message")
     message = f"the provider answered {reply.status}"
     if isinstance(said, str) and said.strip():

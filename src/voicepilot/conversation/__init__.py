@@ -1,0 +1,1 @@
+"""A managed realtime connection: a conversation that outlives the connections it runs over."""
