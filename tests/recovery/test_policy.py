@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 
@@ -158,11 +158,15 @@ def ours(policy: RetryPolicy, outcomes: list[str], attempts: int, hint: float | 
         st.sampled_from(["handled", "handled", "handled", "success", "unhandled"]), min_size=8, max_size=8
     ),
 )
+@example(kind="linear", base=0.2, cap=7.0, attempts=6, outcomes=["handled"] * 8)
 def test_without_jitter_the_waits_and_calls_are_pollys(
     kind: str, base: float, cap: float, attempts: int, outcomes: list[str]
 ) -> None:
     theirs = PollyRetry(kind, delay=base, attempts=attempts, max_delay=cap)
-    assert ours(KINDS[kind](base, cap), outcomes, attempts, None) == theirs.run(outcomes)
+    *answer, waits = ours(KINDS[kind](base, cap), outcomes, attempts, None)
+    *expected, delays = theirs.run(outcomes)
+    assert answer == expected
+    assert waits == pytest.approx(delays)  # 0.2 + 5 * 0.2 is not quite 6 * 0.2
 
 
 def test_a_hint_shorter_than_our_wait_does_not_shorten_it() -> None:
