@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 UV     := $(shell command -v uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fuzz node lint format lock clean
+.PHONY: help demo test unit fuzz bench node lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ unit: $(READY)  ## the quick part: the core, the runtime, recovery and privacy, 
 fuzz: $(READY)  ## the fuzz tests at length: more than 100,000 tries, counted at the end (minutes)
 	@VOICEPILOT_FUZZ=60 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
 	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
+
+bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
+	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
 
 node: $(READY)  ## the official Node client's stories (needs node 20 and npm)
 	@cd tests/node && npm ci --no-audit --no-fund
