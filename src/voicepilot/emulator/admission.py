@@ -81,7 +81,7 @@ def _with_credential(backend: Backend, request: Request, now: float, delay: floa
     # With an api-version the GA route answers 401, which is how Azure tells people to leave it out.
     mixed = request.provider == "azure" and "api-version" in request.query and not request.preview
     if mixed or not (key or good_credential(backend, credential)):
-        return _unauthorized(backend, request)
+        return unauthorized(backend, request)
     if call_id := request.query.get("call_id"):
         call = find_call(backend, call_id, now)
         return Admitted(conversation=call, call=call_id, delay=delay) if call else unknown_call()
@@ -108,7 +108,8 @@ def turned_away(code: str, message: str | None = None, close: int | None = None)
     return TurnedAway(error=error, code=close if close and close >= 1000 else usual)
 
 
-def _unauthorized(backend: Backend, request: Request) -> Admission:
+def unauthorized(backend: Backend, request: Request) -> Admission:
+    """How a bad key is refused here."""
     if backend.options.refusal == "close" and request.provider == "openai":
         return turned_away("invalid_api_key")
     return json_reply(401, standard_error(401, request.provider))

@@ -107,6 +107,17 @@ class Conversation:
         """A fault befalls this session then."""
         self._stage.agenda.add(at, self._misfortune(fault))
 
+    # -- asked by tests -------------------------------------------------------------------------------------------
+
+    def history(self) -> list[Json]:
+        """The items there are, in their order, as on the wire."""
+        return [copy.deepcopy(entry.item) for entry in self._items]
+
+    def audio_of(self, item_id: str) -> bytes:
+        """The sound of an item; nothing where there is none, or it was forgotten."""
+        entry = self._items.get(item_id)
+        return bytes(entry.audio) if entry else b""
+
     # -- session --------------------------------------------------------------------------------------------------
 
     def _update(self, event: Json) -> None:

@@ -124,6 +124,9 @@ class Recorder:
             manager.on_session_renewed,
             manager.on_session_error,
             manager.on_session_state_changed,
+            manager.on_session_degraded,
+            manager.on_session_usage,
+            manager.on_limit_approaching,
         )
         self.subscriptions = [on(self.events.append) for on in subscribe]
 
