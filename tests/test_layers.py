@@ -43,7 +43,12 @@ ALLOWED: dict[str, set[str]] = {
 # The core's data, and the events and ports that carry it, know each other; here is exactly how far.
 EXACT: dict[str, set[str]] = {
     "ports": {"voicepilot.lifecycle.config", "voicepilot.lifecycle.session", "voicepilot.lifecycle.usage"},
-    "events": {"voicepilot.lifecycle.diagnostics", "voicepilot.lifecycle.phases", "voicepilot.lifecycle.session"},
+    "events": {
+        "voicepilot.lifecycle.diagnostics",
+        "voicepilot.lifecycle.phases",
+        "voicepilot.lifecycle.session",
+        "voicepilot.lifecycle.usage",
+    },
 }
 # Settings have the fields, defaults and bounds of others' options, so that these are written once: their data, no more.
 OPTIONS: dict[str, set[str]] = {

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SessionError,
         SessionLimitError,
         SessionNotFoundError,
+        SessionRenewalError,
         SessionStartError,
         VoicePilotError,
     )
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         DegradedChanged,
         ErrorType,
         Event,
+        LimitApproaching,
         RenewalCompleted,
         RenewalFailed,
         RenewalStarted,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         SessionRenewed,
         SessionStarted,
         StateChanged,
+        UsageCounted,
     )
     from voicepilot.lifecycle.config import SessionConfig
     from voicepilot.lifecycle.diagnostics import (
@@ -58,8 +61,16 @@ if TYPE_CHECKING:
     )
     from voicepilot.lifecycle.health import CheckStatus, HealthCheck, SessionHealth
     from voicepilot.lifecycle.phases import Phase
-    from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, SessionInfo, Statistics, Trigger
-    from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt
+    from voicepilot.lifecycle.session import (
+        ConnectionPhase,
+        ConnectionStatus,
+        RenewalResult,
+        SessionInfo,
+        Statistics,
+        Trigger,
+    )
+    from voicepilot.lifecycle.usage import Usage
+    from voicepilot.ports import EphemeralKey, KeyRequest, PurgeOrder, PurgeReceipt, Turn
     from voicepilot.privacy import (
         DataClass,
         PrivacyController,
@@ -69,7 +80,7 @@ if TYPE_CHECKING:
         TranscriptStore,
     )
     from voicepilot.recovery import RecoveryExecutor, RecoveryPlan, RecoveryRegistrar
-    from voicepilot.runtime.hooks import ConversationLifecycleHooks
+    from voicepilot.runtime.hooks import ConversationLifecycleHooks, EndingSession
     from voicepilot.runtime.manager import SessionManager
     from voicepilot.runtime.timers import SessionTimerManager
     from voicepilot.runtime.vault import SessionCredential
@@ -84,11 +95,13 @@ __all__ = [
     "CheckStatus",
     "ConfigurationError",
     "ConfigurationManager",
+    "ConnectionPhase",
     "ConnectionStatus",
     "ConversationLifecycleHooks",
     "CredentialStatus",
     "DataClass",
     "DegradedChanged",
+    "EndingSession",
     "EphemeralKey",
     "EphemeralKeyService",
     "ErrorType",
@@ -99,6 +112,7 @@ __all__ = [
     "KeyRequest",
     "KeyServiceError",
     "KeyTimeoutError",
+    "LimitApproaching",
     "MissingCredentialsError",
     "NetworkError",
     "NextEvent",
@@ -134,6 +148,7 @@ __all__ = [
     "SessionLimitError",
     "SessionManager",
     "SessionNotFoundError",
+    "SessionRenewalError",
     "SessionRenewed",
     "SessionStartError",
     "SessionStarted",
@@ -145,6 +160,9 @@ __all__ = [
     "TimerStatuses",
     "TranscriptStore",
     "Trigger",
+    "Turn",
+    "Usage",
+    "UsageCounted",
     "VoicePilotError",
 ]
 
@@ -157,11 +175,13 @@ _HOMES = {
     "CheckStatus": "lifecycle.health",
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
+    "ConnectionPhase": "lifecycle.session",
     "ConnectionStatus": "lifecycle.session",
     "ConversationLifecycleHooks": "runtime.hooks",
     "CredentialStatus": "lifecycle.diagnostics",
     "DataClass": "privacy",
     "DegradedChanged": "events",
+    "EndingSession": "runtime.hooks",
     "EphemeralKey": "ports",
     "EphemeralKeyService": "credentials",
     "ErrorType": "events",
@@ -172,6 +192,7 @@ _HOMES = {
     "KeyRequest": "ports",
     "KeyServiceError": "errors",
     "KeyTimeoutError": "errors",
+    "LimitApproaching": "events",
     "MissingCredentialsError": "errors",
     "NetworkError": "errors",
     "NextEvent": "lifecycle.diagnostics",
@@ -207,6 +228,7 @@ _HOMES = {
     "SessionLimitError": "errors",
     "SessionManager": "runtime.manager",
     "SessionNotFoundError": "errors",
+    "SessionRenewalError": "errors",
     "SessionRenewed": "events",
     "SessionStartError": "errors",
     "SessionStarted": "events",
@@ -218,6 +240,9 @@ _HOMES = {
     "TimerStatuses": "lifecycle.diagnostics",
     "TranscriptStore": "privacy",
     "Trigger": "lifecycle.session",
+    "Turn": "ports",
+    "Usage": "lifecycle.usage",
+    "UsageCounted": "events",
     "VoicePilotError": "errors",
 }
 

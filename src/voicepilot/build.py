@@ -13,7 +13,8 @@ from voicepilot.config import ConfigurationManager, ProviderSettings, SectionCha
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.credentials.provider import credential_of, profile_of
 from voicepilot.ports import Clock, Collaborator, Disposable, Host, KeyMinter, Purger, RecoveryExecutor
-from voicepilot.privacy import PrivacyController
+from voicepilot.privacy import PrivacyController, Redactor, TranscriptStore
+from voicepilot.privacy.transcripts import Registrar
 from voicepilot.recovery import RecoveryExecutor as Executor
 from voicepilot.recovery import RecoveryPlan, RecoveryRegistrar
 from voicepilot.runtime.manager import SessionManager
@@ -57,6 +58,10 @@ def build_manager(
     if privacy_controller is None:
         privacy_controller = controller = _controller(configuration, clock, logger)
         owned.append(controller)
+    transcripts = None
+    if isinstance(privacy_controller, Registrar):
+        redactor = Redactor(configuration.settings.redaction_rules())
+        transcripts = TranscriptStore(privacy_controller, redactor=redactor, clock=clock)
     telemetry = _Telemetry(configuration.settings, key_service, clock)
     owned.insert(0, telemetry)  # the first to begin, the last to stop
     manager = SessionManager(
@@ -64,6 +69,7 @@ def build_manager(
         configuration=configuration,
         logger=logger,
         privacy_controller=privacy_controller,
+        transcripts=transcripts,
         recovery_executor=recovery_executor,
         host=host,
         clock=clock,

@@ -12,6 +12,7 @@ from voicepilot.errors import Fault
 from voicepilot.lifecycle.diagnostics import SessionDiagnostics, diagnose
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.lifecycle.session import RenewalResult, Session, SessionInfo, Statistics, Trigger, info
+from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import PurgeReceipt
 
 
@@ -128,10 +129,32 @@ class DegradedChanged(Event, frozen=True, kw_only=True):
         return self.session.degraded
 
 
+class UsageCounted(Event, frozen=True, kw_only=True):
+    """The provider said what was used; `usage` is all that the session has used."""
+
+    type = "usage-counted"
+    added: Usage
+
+    @property
+    def usage(self) -> Usage:
+        """What the session has used so far, this included."""
+        return self.session.usage
+
+
+class LimitApproaching(Event, frozen=True, kw_only=True):
+    """A limit of the session's config is nearly reached, and then it is ended. Told once for each limit."""
+
+    type = "limit-approaching"
+    limit: str  # the option's name
+    used: float
+    allowed: float
+
+
 __all__ = [
     "DegradedChanged",
     "ErrorType",
     "Event",
+    "LimitApproaching",
     "RenewalCompleted",
     "RenewalFailed",
     "RenewalStarted",
@@ -140,4 +163,5 @@ __all__ = [
     "SessionRenewed",
     "SessionStarted",
     "StateChanged",
+    "UsageCounted",
 ]

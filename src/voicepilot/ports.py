@@ -188,6 +188,7 @@ PURGE_REASONS = frozenset(
         "disposed",
         "force-termination",
         "inactivity-timeout",
+        "limit-reached",
         "renewal-failed",
         "session-ended",
         "start-cancelled",

@@ -25,7 +25,7 @@ def test_the_defaults_are_the_requirements() -> None:
 @pytest.mark.parametrize("field", BOUNDS)
 def test_both_ends_of_the_bounds_are_accepted_and_beyond_is_not(field: str) -> None:
     bounds = BOUNDS[field]
-    whole = field == "max_retry_attempts"
+    whole = bounds.whole
     low: Any = int(bounds.low) if whole else bounds.low
     high: Any = int(bounds.high) if whole else bounds.high
     SessionConfig(**{field: low})
@@ -35,12 +35,27 @@ def test_both_ends_of_the_bounds_are_accepted_and_beyond_is_not(field: str) -> N
             SessionConfig(**{field: wrong})
 
 
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, "10", None, True, [10]])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, "10", True, [10]])
 @pytest.mark.parametrize("field", BOUNDS)
 def test_what_is_no_number_is_refused_by_name(field: str, wrong: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"{field}: ") as refused:
         SessionConfig(**{field: wrong})
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("field", BOUNDS)
+def test_none_is_no_number_but_is_no_limit(field: str) -> None:
+    nothing: dict[str, Any] = {field: None}
+    if BOUNDS[field].optional:
+        assert getattr(SessionConfig(**nothing), field) is None
+    else:
+        with pytest.raises(ConfigurationError, match=f"{field}: must be a (whole )?number, got None"):
+            SessionConfig(**nothing)
+
+
+def test_a_limit_says_that_it_may_be_absent() -> None:
+    with pytest.raises(ConfigurationError, match=r"max_total_tokens: must be a whole number or None, got 2\.5"):
+        SessionConfig(max_total_tokens=2.5)  # type: ignore[arg-type]  # the point of the test
 
 
 def test_attempts_are_whole() -> None:

@@ -17,6 +17,9 @@ async def sessions(manager: vp.SessionManager) -> None:
     assert_type(info.state, vp.Phase)
     assert_type(info.statistics, vp.Statistics)
     assert_type(info.connection_status, vp.ConnectionStatus)
+    assert_type(info.connection_phase, vp.ConnectionPhase)
+    assert_type(info.usage, vp.Usage)
+    assert_type(info.usage + vp.Usage(input_tokens=1), vp.Usage)
     assert_type(info.last_error, vp.Fault | None)
     assert_type(await manager.renew_session(info.session_id), vp.RenewalResult)
     assert_type(await manager.update_session_config(info.session_id, {"max_retry_attempts": 5}), vp.SessionConfig)
@@ -25,6 +28,7 @@ async def sessions(manager: vp.SessionManager) -> None:
     assert_type(manager.get_all_sessions(), tuple[vp.SessionInfo, ...])
     assert_type(manager.is_session_active(), bool)
     assert_type(manager.get_session_config("s"), vp.SessionConfig | None)
+    assert_type(manager.transcript("s"), tuple[vp.Turn, ...])
     assert_type(manager.credential("s"), vp.SessionCredential)
     assert_type(manager.credential("s").reveal(), str)
     assert_type(manager.credential_provider("s"), Callable[[], Awaitable[str]])
@@ -74,6 +78,20 @@ def on_degraded(event: vp.DegradedChanged) -> None:
     assert_type(event.degraded, bool)
 
 
+def on_usage(event: vp.UsageCounted) -> None:
+    assert_type(event.added, vp.Usage)
+    assert_type(event.usage.total_tokens, int)
+
+
+async def on_limit(event: vp.LimitApproaching) -> None:
+    assert_type(event.limit, str)
+    assert_type(event.used, float)
+
+
+async def on_ending(session: vp.EndingSession) -> None:
+    assert_type(session.transcript, tuple[vp.Turn, ...])
+
+
 def on_anything(event: vp.Event) -> None:
     assert_type(event.diagnostics, vp.SessionDiagnostics)
 
@@ -83,6 +101,9 @@ def subscriptions(manager: vp.SessionManager) -> None:
     with manager.on_session_ended(on_ended):
         manager.on_session_renewed(on_renewed)
     manager.on_session_error(on_error).dispose()
+    assert_type(manager.on_session_usage(on_usage), vp.Subscription)
+    assert_type(manager.on_limit_approaching(on_limit), vp.Subscription)
+    vp.ConversationLifecycleHooks(on_session_ending=on_ending)
 
     def changed(event: vp.StateChanged) -> None:
         assert_type(event.new_state, vp.Phase)
@@ -137,5 +158,6 @@ ERRORS: tuple[type[vp.VoicePilotError], ...] = (
     vp.SessionError,
     vp.SessionLimitError,
     vp.SessionNotFoundError,
+    vp.SessionRenewalError,
     vp.SessionStartError,
 )

@@ -102,7 +102,7 @@ def _like(
         default = None if optional else (defaults or {}).get(field.name, field.default)
         kind = field.type | None if optional else field.type
         rules: list[Any] = [kind, AfterValidator(_judged_by(struct, field.name))]
-        if default is not None and type(None) in getattr(kind, "__args__", ()):
+        if (default is not None or not optional) and type(None) in getattr(kind, "__args__", ()):
             rules.append(BeforeValidator(_never_is_none))
         made[prefix + field.name] = (
             Annotated[tuple(rules)],
@@ -161,6 +161,10 @@ _SESSIONS = {
     "failed_retention_seconds": "seconds a failed session's record stays for diagnostics",
     "renewal_spread_seconds": "seconds up to which renewal comes earlier, by a share of its own for each session",
     "hook_timeout_seconds": "seconds a ready, suspending or resumed hook may take",
+    "max_duration_seconds": "seconds after which a session is ended, counted from when it became active",
+    "max_total_tokens": "tokens, input and output together, after which a session is ended",
+    "max_audio_seconds": "seconds of audio, heard and spoken together, after which a session is ended",
+    "limit_warning_fraction": "the part of a limit at which it is told that it approaches",
 }
 _RETRY = {
     "attempts": "attempts of an operation in all; start and renewal follow the section sessions",

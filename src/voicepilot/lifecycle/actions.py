@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType, SessionEnded, SessionStarted
-from voicepilot.lifecycle import deadlines
+from voicepilot.lifecycle import deadlines, limits
 from voicepilot.lifecycle.effects import (
     AnswerEnd,
     AnswerStart,
@@ -79,7 +79,12 @@ def go_live(session: Session, given: KeyMinted, now: float) -> Outcome:
         renew_at=deadlines.renewal_time(key, session.config, session.session_id),
         beat_at=deadlines.first_beat(session.config, now),
     )
-    session = replace(session, idle_at=deadlines.idle_time(session))
+    session = replace(
+        session,
+        idle_at=deadlines.idle_time(session),
+        warn_at=limits.warning_time(session, now),
+        limit_at=limits.end_time(session, now),
+    )
     started = Publish(SessionStarted(session=session, at=now))
     return session, (started, RunHook(Hook.READY, "session-ready", session.config.hook_timeout_seconds))
 

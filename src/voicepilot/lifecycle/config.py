@@ -18,19 +18,25 @@ class Bounds(msgspec.Struct, frozen=True):
     low: float
     high: float
     unit: str
+    whole: bool = False
+    optional: bool = False  # None is accepted, too
 
 
 BOUNDS: Mapping[str, Bounds] = {
     "renewal_margin_seconds": Bounds(0, 3_600, "seconds"),
     "inactivity_timeout_minutes": Bounds(0.001, 10_080, "minutes"),
     "heartbeat_interval_seconds": Bounds(1, 86_400, "seconds"),
-    "max_retry_attempts": Bounds(0, 100, "attempts"),
+    "max_retry_attempts": Bounds(0, 100, "attempts", whole=True),
     "retry_backoff_ms": Bounds(1, 60_000, "milliseconds"),
     "key_life_seconds": Bounds(10, 7_200, "seconds"),
     "start_timeout_seconds": Bounds(0.1, 600, "seconds"),
     "failed_retention_seconds": Bounds(0, 86_400, "seconds"),
     "renewal_spread_seconds": Bounds(0, 3_600, "seconds"),
     "hook_timeout_seconds": Bounds(0.01, 60, "seconds"),
+    "max_duration_seconds": Bounds(1, 2_592_000, "seconds", optional=True),
+    "max_total_tokens": Bounds(1, 1_000_000_000, "tokens", whole=True, optional=True),
+    "max_audio_seconds": Bounds(1, 2_592_000, "seconds", optional=True),
+    "limit_warning_fraction": Bounds(0.01, 1, "of the limit"),
 }
 
 
@@ -76,6 +82,18 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     hook_timeout_seconds: float = 5
     """How long a ready, suspending or resumed hook may take before it is cancelled. An ending hook has 1 s."""
 
+    max_duration_seconds: float | None = None
+    """End the session this long after it became active, whatever its phase. None: no limit."""
+
+    max_total_tokens: int | None = None
+    """End it when it has used so many tokens, input and output together. None: no limit."""
+
+    max_audio_seconds: float | None = None
+    """End it when it has heard and spoken so many seconds of audio together. None: no limit."""
+
+    limit_warning_fraction: float = 0.9
+    """Tell that a limit approaches when this part of it is used."""
+
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             _check(name, getattr(self, name))
@@ -96,14 +114,16 @@ def _check(name: str, value: object) -> None:
         if not isinstance(value, bool):
             raise ConfigurationError(f"{name}: must be True or False, got {value!r}", field=name)
         return
-    whole = name == "max_retry_attempts"
-    kinds: tuple[type, ...] = (int,) if whole else (int, float)
+    if value is None and bounds.optional:
+        return
+    kinds: tuple[type, ...] = (int,) if bounds.whole else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool):
-        raise ConfigurationError(f"{name}: must be a {'whole ' if whole else ''}number, got {value!r}", field=name)
+        kind = f"{'whole ' if bounds.whole else ''}number{' or None' if bounds.optional else ''}"
+        raise ConfigurationError(f"{name}: must be a {kind}, got {value!r}", field=name)
     assert isinstance(value, int | float)  # noqa: S101 - tells the type checker what the line above established
     if not math.isfinite(value) or not bounds.low <= value <= bounds.high:
         raise ConfigurationError(
-            f"{name}: must be between {bounds.low:g} and {bounds.high:g} {bounds.unit}, got {value!r}", field=name
+            f"{name}: must be between {bounds.low:g} and {bounds.high:.10g} {bounds.unit}, got {value!r}", field=name
         )
 
 

@@ -40,7 +40,7 @@ class TimerStatuses(msgspec.Struct, frozen=True):
 class NextEvent(msgspec.Struct, frozen=True):
     """What the session waits for next."""
 
-    kind: str  # start-timeout, renewal, retry, key-expiry, inactivity or heartbeat
+    kind: str  # start-timeout, renewal, retry, key-expiry, inactivity, heartbeat, limit-warning or limit
     at: float
     remaining: float  # seconds
 
@@ -54,7 +54,7 @@ class SessionDiagnostics(msgspec.Struct, frozen=True, kw_only=True):
     credential_status: CredentialStatus
     key_seconds_left: float | None
     connection_status: ConnectionStatus
-    connection_phase: ConnectionPhase
+    connection_phase: ConnectionPhase = ConnectionPhase.NONE
     degraded: bool
     last_error: Fault | None
     uptime: float  # seconds since it became active
@@ -68,6 +68,8 @@ EVENT_NAMES = {
     Deadline.EXPIRY: "key-expiry",
     Deadline.IDLE: "inactivity",
     Deadline.HEARTBEAT: "heartbeat",
+    Deadline.WARNING: "limit-warning",
+    Deadline.LIMIT: "limit",
 }
 
 

@@ -9,10 +9,14 @@ import msgspec
 
 from voicepilot.lifecycle.diagnostics import CredentialStatus, credential_status
 from voicepilot.lifecycle.phases import RUNNING, Phase
-from voicepilot.lifecycle.session import ConnectionStatus, Session
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Session
 
 LONG_SESSION = 3600.0
 """Seconds after which a session's age is worth a remark: providers cut a connection after an hour."""
+
+
+MANAGED = frozenset(ConnectionPhase) - {ConnectionPhase.NONE, ConnectionPhase.CLOSED}
+"""While a managed connection is in one of these, it is reopened without anybody's doing."""
 
 
 class CheckStatus(StrEnum):
@@ -103,21 +107,24 @@ def _timers(session: Session, now: float) -> HealthCheck:
 
 def _connection(session: Session, now: float) -> HealthCheck:
     name = "connection"
+    managed = session.connection_phase in MANAGED
+    phase = f" ({session.connection_phase})" if managed else ""
     if session.connection is ConnectionStatus.FAILED:
-        advice = "Reconnect with the current key; check the network between this host and the provider."
-        return HealthCheck(name, CheckStatus.FAIL, "the transport reported a failed connection", advice)
+        by_whom = "It is reopened by itself" if managed else "Reconnect with the current key"
+        advice = f"{by_whom}; check the network between this host and the provider."
+        return HealthCheck(name, CheckStatus.FAIL, f"the transport reported a failed connection{phase}", advice)
     if session.connection is ConnectionStatus.DEGRADED:
-        advice = "Watch latency and packet loss; reconnect if it lasts."
-        return HealthCheck(name, CheckStatus.WARN, "the transport reported a degraded connection", advice)
+        advice = f"Watch latency and packet loss; {'it is reopened by itself' if managed else 'reconnect'} if it lasts."
+        return HealthCheck(name, CheckStatus.WARN, f"the transport reported a degraded connection{phase}", advice)
     if session.connection is ConnectionStatus.UNKNOWN:
-        return _passed(name, "no transport has reported yet")
-    return _passed(name, "healthy")
+        return _passed(name, f"no transport has reported yet{phase}")
+    return _passed(name, f"healthy{phase}")
 
 
 def _age(session: Session, now: float) -> HealthCheck:
     name = "session-age"
     age = now - (session.started_at or session.created_at)
-    if age < LONG_SESSION:
+    if age < LONG_SESSION or session.connection_phase in MANAGED:
         return _passed(name, f"{age:.0f} s")
     advice = "The provider cuts a connection after its maximum duration (60 minutes); plan a reconnect."
     return HealthCheck(name, CheckStatus.WARN, f"{age / 60:.0f} minutes old", advice)

@@ -42,6 +42,8 @@ def wake_at(session: Session) -> float | None:
         session.expire_at,
         session.idle_at,
         session.beat_at,
+        session.warn_at,
+        session.limit_at,
     ):
         if at is not None and (soonest is None or at < soonest):
             soonest = at

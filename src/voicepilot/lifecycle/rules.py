@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from voicepilot.lifecycle import actions as do
+from voicepilot.lifecycle import leash
 from voicepilot.lifecycle import renewing as renew
 from voicepilot.lifecycle import upkeep as keep
 from voicepilot.lifecycle.guards import (
@@ -135,7 +136,12 @@ RULES: tuple[Rule, ...] = (
     Rule(RUNNING,                  HoldReleased,        keep.release_hold),
     Rule(RUNNING | UNSTARTED,      ConfigUpdated,       keep.reconfigure),
     Rule(RUNNING,                  ConnectionReported,  keep.note_connection),
-    Rule(RUNNING | _in(ENDING),    UsageReported,       keep.count_usage),
+
+    # The leash: what is used counts, also what is told late; a limit is told before it ends the session.
+    Rule(RUNNING,                  UsageReported,       leash.count_usage),
+    Rule(_in(ENDING),              UsageReported,       leash.add_usage),
+    Rule(RUNNING,                  Deadline.WARNING,    leash.look),
+    Rule(RUNNING,                  Deadline.LIMIT,      leash.end_at_limit,        ENDING),
 
     # Ending: the application, the connection and the key, the data; then it is over.
     Rule(RUNNING | _in(STARTING),  EndRequested,        do.begin_ending,           ENDING),

@@ -23,6 +23,8 @@ class Deadline(StrEnum):
     EXPIRY = "expire_at"  # the current key lapses
     IDLE = "idle_at"  # inactivity
     HEARTBEAT = "beat_at"
+    WARNING = "warn_at"  # tell that max_duration_seconds is nearly up
+    LIMIT = "limit_at"  # a limit is reached
 
 
 class ConnectionStatus(StrEnum):
@@ -110,6 +112,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
+NO_WARNINGS: frozenset[str] = frozenset()
+"""Shared by every session of which no limit approaches."""
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """The whole truth about one session. All times are seconds on the manager's clock."""
 
@@ -129,6 +135,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     connection: ConnectionStatus = ConnectionStatus.UNKNOWN
     connection_phase: ConnectionPhase = ConnectionPhase.NONE
     usage: Usage = NOTHING_USED
+    warned: frozenset[str] = NO_WARNINGS  # of which limits it was told that they approach
     last_error: Fault | None = None
     holds: frozenset[str] = frozenset()  # who keeps inactivity and heartbeat standing still
     frozen: Frozen | None = None
@@ -140,6 +147,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     expire_at: float | None = None
     idle_at: float | None = None
     beat_at: float | None = None
+    warn_at: float | None = None
+    limit_at: float | None = None
 
     @property
     def is_live(self) -> bool:
@@ -165,9 +174,9 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     labels: Mapping[str, str]
     config: SessionConfig
     connection_status: ConnectionStatus
-    connection_phase: ConnectionPhase
+    connection_phase: ConnectionPhase = ConnectionPhase.NONE
     degraded: bool
-    usage: Usage
+    usage: Usage = NOTHING_USED
     statistics: Statistics
     last_error: Fault | None
 

@@ -57,6 +57,8 @@ def leave(session: Session, now: float, farewell: Farewell, *told: Publish) -> O
         expire_at=None,
         idle_at=None,
         beat_at=None,
+        warn_at=None,
+        limit_at=None,
     )
     if session.started_at is None:
         return session, (*told, StopWork(), *released, CloseConnection(CLOSE_LIMIT))

@@ -7,8 +7,10 @@ from msgspec.structs import replace
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType
 from voicepilot.lifecycle import deadlines
+from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.health import check_health
-from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldReleased, HoldTaken, Input, UsageReported
+from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldReleased, HoldTaken, Input
+from voicepilot.lifecycle.leash import look
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.lifecycle.session import ConnectionStatus, Frozen, Session
 from voicepilot.lifecycle.steps import Outcome, error
@@ -65,7 +67,11 @@ def _let_go(session: Session, holder: str, now: float) -> Session:
 
 def reconfigure(session: Session, given: ConfigUpdated, now: float) -> Outcome:
     """Behave by the new config from now on, and move the deadlines it affects."""
-    old, new = session.config, given.config
+    session = _rescheduled(session, session.config, given.config, now)
+    return (session, ()) if session.started_at is None else look(session, given, now)
+
+
+def _rescheduled(session: Session, old: SessionConfig, new: SessionConfig, now: float) -> Session:
     session = replace(session, config=new)
     if session.start_by is not None:
         session = replace(session, start_by=session.start_by - old.start_timeout_seconds + new.start_timeout_seconds)
@@ -74,12 +80,12 @@ def reconfigure(session: Session, given: ConfigUpdated, now: float) -> Outcome:
     if new.retry_backoff_ms < old.retry_backoff_ms:
         session = _hastened(session, now)
     if session.started_at is None:
-        return session, ()
+        return session
     frozen = session.frozen or Frozen(idle=_left(session.idle_at, now), beat=_left(session.beat_at, now))
     frozen = Frozen(idle=deadlines.idle_left(frozen.idle, old, new), beat=deadlines.beat_left(frozen.beat, old, new))
     if session.frozen:
-        return replace(session, frozen=frozen), ()
-    return replace(session, idle_at=_after(now, frozen.idle), beat_at=_after(now, frozen.beat)), ()
+        return replace(session, frozen=frozen)
+    return replace(session, idle_at=_after(now, frozen.idle), beat_at=_after(now, frozen.beat))
 
 
 def _hastened(session: Session, now: float) -> Session:
@@ -103,11 +109,6 @@ def note_connection(session: Session, given: ConnectionReported, now: float) -> 
     if session.last_error and session.last_error.domain is FaultDomain.TRANSPORT and not session.failures:
         session = replace(session, last_error=None)
     return replace(session, degraded=session.failed_rounds > 0 or session.phase is Phase.RECOVERING), ()
-
-
-def count_usage(session: Session, given: UsageReported, _: float) -> Outcome:
-    """Add what was used."""
-    return replace(session, usage=session.usage + given.usage), ()
 
 
 CONNECTION_FAILED = Fault(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from voicepilot.clock import SystemClock
 from voicepilot.errors import ConfigurationError
@@ -20,6 +20,7 @@ MAX_TURNS = 1_000
 MAX_BYTES = 1_048_576
 
 
+@runtime_checkable
 class Registrar(Protocol):
     """With whom what is held gets registered. `PrivacyController` is the real one."""
 
@@ -38,6 +39,10 @@ FINISHED: Mapping[str, tuple[Role, str]] = {
     "response.output_text.done": ("assistant", "text"),
 }
 """The server events that finish an utterance: who spoke, and which field has the words."""
+
+
+ITEM_EVENTS = frozenset({"conversation.item.added", "conversation.item.done", "conversation.item.created"})
+"""The server events that tell of an item of the conversation; the last is the preview's."""
 
 
 class _Transcript:
@@ -119,10 +124,14 @@ class TranscriptStore:
     def hear(self, session_id: str, event: Mapping[str, Any]) -> Turn | None:
         """Keep the words that a Realtime server event finishes, or forget a deleted item; other events are nothing.
 
+        Typed text is finished when its item is in the conversation, and kept the first time it is heard of.
+
         Additions are not kept: to judge one, what came before would have to be held as it was said. Names are those of
         openai-python `types/realtime/realtime_server_event.py`. None: nothing was kept.
         """
         kind, item_id = str(event.get("type")), event.get("item_id")
+        if kind in ITEM_EVENTS:
+            return self._hear_item(session_id, event.get("item"))
         if not isinstance(item_id, str):
             return None
         if kind == "conversation.item.deleted":
@@ -131,6 +140,15 @@ class TranscriptStore:
             return None
         role, field = FINISHED[kind]
         return self.append_final(session_id, role, str(event.get(field) or ""), item_id)
+
+    def _hear_item(self, session_id: str, item: object) -> Turn | None:
+        """Keep what the user typed. A replay on another connection tells of it again."""
+        if not isinstance(item, Mapping) or item.get("role") != "user" or not isinstance(item.get("id"), str):
+            return None
+        kept, typed = self._sessions.get(session_id), _typed(item.get("content"))
+        if not typed or (kept is not None and item["id"] in kept.turns):
+            return None
+        return self.append_final(session_id, "user", typed, item["id"])
 
     def drop(self, session_id: str, utterance_id: str) -> None:
         """Forget an utterance, such as one that was interrupted or undone."""
@@ -210,6 +228,13 @@ class TranscriptStore:
                 kept.registered.pop(data_class).dispose()
         if not kept.turns:
             self._sessions.pop(session_id, None)
+
+
+def _typed(content: object) -> str:
+    """The text of an item that was typed."""
+    parts = content if isinstance(content, list | tuple) else ()
+    said = [part.get("text") for part in parts if isinstance(part, Mapping) and part.get("type") == "input_text"]
+    return "\n".join(text for text in said if isinstance(text, str))
 
 
 def _class_of(turn: Turn) -> DataClass:

@@ -33,10 +33,11 @@ class PurgeTarget(StrEnum):
 
 
 class PurgeReason(StrEnum):
-    """Why data is purged. The lifecycle gives the first eight."""
+    """Why data is purged. The lifecycle gives all but the last four."""
 
     USER_REQUESTED = "user-requested"
     INACTIVITY_TIMEOUT = "inactivity-timeout"
+    LIMIT_REACHED = "limit-reached"
     START_FAILED = "start-failed"
     START_CANCELLED = "start-cancelled"
     RENEWAL_FAILED = "renewal-failed"

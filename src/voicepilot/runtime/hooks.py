@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from voicepilot.lifecycle.session import SessionInfo
+from voicepilot.ports import Turn
 from voicepilot.subscription import Subscription
 
+
+class EndingSession(SessionInfo, frozen=True, kw_only=True):
+    """A session that is about to end, with what was said in it."""
+
+    transcript: tuple[Turn, ...] = ()  # redacted; empty where nobody keeps it
+
+
 SessionHook = Callable[[SessionInfo], Awaitable[None] | None]
+EndingHook = Callable[[EndingSession], Awaitable[None] | None]
 SuspendingHook = Callable[[SessionInfo, str], Awaitable[None] | None]
 
 
@@ -19,13 +28,15 @@ class ConversationLifecycleHooks:
     - `on_session_ready(session)`: the session is active; start_session waits for this.
     - `on_session_suspending(session, reason)`: its key is about to be swapped.
     - `on_session_resumed(session)`: the swap is made.
-    - `on_session_ending(session)`: it is about to end; there is one second.
+    - `on_session_ending(session)`: it is about to end; there is one second. `session.transcript` is what was said.
+
+    A managed connection has the middle two called for its own moves, too, with the reason `handover` or `reconnect`.
     """
 
     on_session_ready: SessionHook | None = None
     on_session_suspending: SuspendingHook | None = None
     on_session_resumed: SessionHook | None = None
-    on_session_ending: SessionHook | None = None
+    on_session_ending: EndingHook | None = None
 
     def __init__(
         self,
@@ -33,7 +44,7 @@ class ConversationLifecycleHooks:
         on_session_ready: SessionHook | None = None,
         on_session_suspending: SuspendingHook | None = None,
         on_session_resumed: SessionHook | None = None,
-        on_session_ending: SessionHook | None = None,
+        on_session_ending: EndingHook | None = None,
     ) -> None:
         given: dict[str, object] = {
             "on_session_ready": on_session_ready,

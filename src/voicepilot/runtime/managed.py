@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any, TypeVar
 
 from voicepilot.errors import Fault, SessionError, SessionRenewalError
@@ -16,7 +15,7 @@ from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, info
 from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import Clock
 from voicepilot.runtime.perform import Performer
-from voicepilot.runtime.registry import Entry
+from voicepilot.runtime.registry import Close, Entry
 from voicepilot.runtime.renewals import renew
 from voicepilot.runtime.supervisor import marked_inside, others_code
 from voicepilot.runtime.vault import SessionCredential
@@ -113,20 +112,11 @@ class SessionLink:
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Let a server event's words into the session's transcript."""
-        if (transcripts := self._performer.transcripts) is not None:
-            self._guarded(partial(transcripts.hear, self.session_id, event))
+        self._performer.transcripts.hear(self.session_id, event)
 
     def forget(self, item_id: str) -> None:
         """Take an utterance out of the transcript."""
-        if (transcripts := self._performer.transcripts) is not None:
-            self._guarded(partial(transcripts.drop, self.session_id, item_id))
-
-    def _guarded(self, told: Callable[[], object]) -> None:
-        try:
-            told()
-        except Exception as error:  # its text may quote what was said, so only its kind is logged
-            kind = type(error).__name__
-            self._logger.error("the transcripts raised %s for session %s", kind, self.session_id)  # noqa: TRY400
+        self._performer.transcripts.forget(self.session_id, item_id)
 
     # --- the connection's own life ----------------------------------------------------------------------------------
 
@@ -141,7 +131,7 @@ class SessionLink:
         except Exception:
             self._logger.exception("%s of session %s raised", name, self.session_id)
 
-    def attach(self, close: Callable[[str], Awaitable[None]]) -> Subscription:
+    def attach(self, close: Close) -> Subscription:
         """Have `close(reason)` awaited when the session ends, unless the handle is disposed before."""
         entry = self._entry
         if entry.session.phase not in RUNNING:

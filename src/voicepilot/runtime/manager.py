@@ -22,11 +22,13 @@ from voicepilot.errors import (
 )
 from voicepilot.events import (
     DegradedChanged,
+    LimitApproaching,
     SessionEnded,
     SessionErrorEvent,
     SessionRenewed,
     SessionStarted,
     StateChanged,
+    UsageCounted,
 )
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.diagnostics import SessionDiagnostics, diagnose
@@ -43,7 +45,6 @@ from voicepilot.lifecycle.inputs import (
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, Session, SessionInfo, Wish, info
 from voicepilot.ports import (
-    ChangingDefaults,
     Clock,
     Collaborator,
     FollowsSessions,
@@ -53,7 +54,10 @@ from voicepilot.ports import (
     RecoveryExecutor,
     RecoveryRegistrar,
     SessionDefaults,
+    Transcripts,
+    Turn,
 )
+from voicepilot.runtime.defaults import BuiltInDefaults, follow
 from voicepilot.runtime.hooks import ConversationLifecycleHooks
 from voicepilot.runtime.life import Life
 from voicepilot.runtime.perform import Performer
@@ -66,14 +70,9 @@ from voicepilot.runtime.vault import SessionCredential
 from voicepilot.subscription import Subscription
 
 
-class BuiltInDefaults:
-    """The defaults of a manager that was given no configuration."""
-
-    max_concurrent_sessions = 3
-
-    def session_config(self) -> SessionConfig:
-        """Every option at its default."""
-        return SessionConfig()
+def new_session_id() -> str:
+    """An id that no other session has, here or elsewhere. Jitter and spread are derived from it."""
+    return f"session-{int(time.time() * 1000)}-{uuid.uuid4()}"
 
 
 class SessionManager:
@@ -83,7 +82,7 @@ class SessionManager:
     environment and file. Use it as `async with manager:`, or await `initialize()` and `dispose()`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything comes through the constructor
         self,
         key_service: KeyMinter,
         timer_manager: SessionTimerManager | None = None,
@@ -91,13 +90,16 @@ class SessionManager:
         logger: logging.Logger | None = None,
         *,
         privacy_controller: Purger | None = None,
+        transcripts: Transcripts | None = None,
         recovery_executor: RecoveryExecutor | None = None,
         recovery_plan: object | None = None,
         host: Host | None = None,
         clock: Clock | None = None,
         owned: Sequence[Collaborator] = (),
+        new_session_id: Callable[[], str] = new_session_id,
     ) -> None:
         self._key_service = key_service
+        self._new_session_id = new_session_id
         self._configuration = configuration or BuiltInDefaults()
         self._logger = logger or logging.getLogger("voicepilot")
         self._clock = clock or SystemClock()
@@ -109,6 +111,7 @@ class SessionManager:
         self._told_moves: Subscription | None = None
         if privacy_controller is not None:
             self.set_privacy_controller(privacy_controller)
+        self._performer.transcripts.keeper = transcripts
         if recovery_executor is not None:
             self.set_recovery_executor(recovery_executor, recovery_plan)
 
@@ -306,6 +309,11 @@ class SessionManager:
         """Timers, key, connection, last error, uptime and next event. Raises `SessionNotFoundError`."""
         return diagnose(self._known(session_id).fold(), self._clock.now())
 
+    def transcript(self, session_id: str) -> tuple[Turn, ...]:
+        """What was said so far, redacted; empty where nobody keeps it. Raises `SessionNotFoundError`."""
+        self._known(session_id)
+        return self._performer.transcripts.turns(session_id)
+
     def credential(self, session_id: str) -> SessionCredential:
         """The session's current key, for the client that connects: `credential(id).reveal()`.
 
@@ -366,16 +374,27 @@ class SessionManager:
         """Deliver `degraded-changed` events: a session runs worse than it should, or well again."""
         return self._performer.observers.subscribe("degraded", handler)
 
+    def on_limit_approaching(self, handler: Callable[[LimitApproaching], Awaitable[None] | None]) -> Subscription:
+        """Deliver `limit-approaching` events: a session is about to be ended by a limit of its config."""
+        return self._performer.observers.subscribe("limit", handler)
+
+    def on_session_usage(self, handler: Callable[[UsageCounted], Awaitable[None] | None]) -> Subscription:
+        """Deliver `usage-counted` events: the provider said what a session used."""
+        return self._performer.observers.subscribe("usage", handler)
+
     def register_conversation_hooks(self, hooks: ConversationLifecycleHooks | object) -> Subscription:
         """Make `hooks` the one active set; disposing the handle clears it only if it still is."""
         return self._performer.hooks.register(hooks)
 
-    def set_privacy_controller(self, controller: Purger) -> None:
-        """Let `controller` purge each session's data when it ends, and tell it how sessions move if it asks."""
+    def set_privacy_controller(self, controller: Purger, transcripts: Transcripts | None = None) -> None:
+        """Let `controller` purge each session's data when it ends, and tell it how sessions move if it asks.
+
+        `transcripts` keeps what is said; it must be registered with `controller`, or nothing would purge it.
+        """
         if self._told_moves is not None:
             self._told_moves.dispose()
             self._told_moves = None
-        self._performer.purger = controller
+        self._performer.purger, self._performer.transcripts.keeper = controller, transcripts
         if isinstance(controller, FollowsSessions):
             self._told_moves = self.on_session_state_changed(controller.on_state_changed)
 
@@ -395,33 +414,15 @@ class SessionManager:
     # --- inside -----------------------------------------------------------------------------------------------------
 
     def _follow_configuration(self) -> Callable[[], None] | None:
-        """Take the defaults in force and, where they can change, their changes."""
-        configuration: object = self._configuration
-        self._performer.slots = self._configuration.max_concurrent_sessions
-        if not isinstance(configuration, ChangingDefaults):
-            return None
-        if any(id(configuration) == id(ours) for ours in self._life.owned):
-            self._performer.supervisor.spawn(configuration.follow(), "voicepilot-configuration")
-        return configuration.on_defaults_changed(self._apply_defaults).dispose
-
-    def _apply_defaults(self, old: SessionConfig, new: SessionConfig) -> None:
-        """New defaults reach live sessions, except the fields that were given another value for a session."""
-        self._performer.slots = self._configuration.max_concurrent_sessions
-        changed = {
-            name: getattr(new, name) for name in new.__struct_fields__ if getattr(old, name) != getattr(new, name)
-        }
-        for entry in self._performer.registry.live():
-            config = entry.session.config
-            changes = {name: held for name, held in changed.items() if getattr(config, name) == getattr(old, name)}
-            if changes:
-                self._performer.apply(entry, ConfigUpdated(config.changed(changes)))
+        ours = any(id(self._configuration) == id(part) for part in self._life.owned)
+        return follow(self._configuration, self._performer, ours=ours)
 
     def _new_entry(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Entry:
         settled = config if isinstance(config, SessionConfig) else self._configuration.session_config()
         if isinstance(config, Mapping):
             settled = settled.changed(config)
         now = self._clock.now()
-        session_id = f"session-{int(time.time() * 1000)}-{uuid.uuid4()}"
+        session_id = self._new_session_id()
         return Entry(Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish))
 
     def _known(self, session_id: str) -> Entry:

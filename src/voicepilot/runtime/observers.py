@@ -9,11 +9,37 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from voicepilot.events import Event
+from voicepilot.events import (
+    DegradedChanged,
+    Event,
+    LimitApproaching,
+    RenewalCompleted,
+    RenewalFailed,
+    RenewalStarted,
+    SessionEnded,
+    SessionErrorEvent,
+    SessionStarted,
+    StateChanged,
+    UsageCounted,
+)
 from voicepilot.runtime.supervisor import Supervisor, marked_inside, others_code
 from voicepilot.subscription import Subscription, is_async
 
 Handler = Callable[[Any], Awaitable[None] | None]
+
+FAMILIES: dict[type[Event], str] = {
+    SessionStarted: "started",
+    SessionEnded: "ended",
+    RenewalStarted: "renewed",
+    RenewalCompleted: "renewed",
+    RenewalFailed: "renewed",
+    SessionErrorEvent: "error",
+    StateChanged: "state",
+    DegradedChanged: "degraded",
+    UsageCounted: "usage",
+    LimitApproaching: "limit",
+}
+"""Which `on_session_…` subscription delivers an event."""
 
 QUEUE_LIMIT = 1_000
 """Events that may wait for one async handler and session; beyond that the oldest is dropped, and it is said so."""

@@ -12,18 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+from msgspec import structs
+
 from voicepilot.errors import BadReplyError, KeyTimeoutError, SessionLimitError, fault_of
-from voicepilot.events import (
-    DegradedChanged,
-    Event,
-    RenewalCompleted,
-    RenewalFailed,
-    RenewalStarted,
-    SessionEnded,
-    SessionErrorEvent,
-    SessionStarted,
-    StateChanged,
-)
 from voicepilot.lifecycle import effects as fx
 from voicepilot.lifecycle.inputs import (
     ConnectionClosed,
@@ -50,28 +41,16 @@ from voicepilot.ports import (
     PurgeOrder,
     Purger,
     PurgeReceipt,
-    Transcripts,
 )
-from voicepilot.runtime.hooks import HookSet
-from voicepilot.runtime.observers import Observers
+from voicepilot.runtime.hooks import EndingSession, HookSet
+from voicepilot.runtime.observers import FAMILIES, Observers
+from voicepilot.runtime.parting import part
 from voicepilot.runtime.recovery import RecoveryLink
 from voicepilot.runtime.registry import Entry, Job, Lane, Registry
 from voicepilot.runtime.supervisor import StrayError, Supervisor, marked_inside, others_code
 from voicepilot.runtime.timers import SessionTimerManager
+from voicepilot.runtime.transcripts import TranscriptLink
 from voicepilot.runtime.vault import KeyVault
-
-FAMILIES: dict[type[Event], str] = {
-    SessionStarted: "started",
-    SessionEnded: "ended",
-    RenewalStarted: "renewed",
-    RenewalCompleted: "renewed",
-    RenewalFailed: "renewed",
-    SessionErrorEvent: "error",
-    StateChanged: "state",
-    DegradedChanged: "degraded",
-}
-"""Which `on_session_…` subscription delivers an event."""
-
 
 SHORTEST_LIFE = 1.0
 """Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
@@ -95,7 +74,7 @@ class Performer:
         self.supervisor = Supervisor(logger)
         self.observers = Observers(self.supervisor, logger)
         self.purger: Purger = NothingToPurge()
-        self.transcripts: Transcripts | None = None
+        self.transcripts = TranscriptLink(logger)
         self.recovery = RecoveryLink(logger)
         self.recovery.endpoint = getattr(minter, "endpoint", None)
         self.slots = 0  # how many sessions may be live; set when the manager is initialised
@@ -178,8 +157,7 @@ class Performer:
             case fx.StopWork():
                 self._stop_work(entry)
             case fx.CloseConnection(limit):
-                close = self.recovery.whole("end", session_id, partial(self._minter.end_session, session_id))
-                self._order(entry, Job("close", close, limit, lambda _: ConnectionClosed(), None))
+                self._order(entry, Job("close", partial(self._close, entry, limit), limit, _closed, None))
             case fx.Purge(reason, limit):
                 self._order_purge(entry, reason, limit)
             case fx.ReserveSlot():
@@ -302,10 +280,20 @@ class Performer:
         if hook is None:
             return
         seen = info(entry.fold())
+        if order.hook is Hook.ENDING:
+            seen = EndingSession(**structs.asdict(seen), transcript=self.transcripts.turns(seen.session_id))
         with marked_inside(self.supervisor):
             answer = hook(seen, order.reason) if order.hook is Hook.SUSPENDING else hook(seen)
             if inspect.isawaitable(answer):
                 await answer
+
+    async def _close(self, entry: Entry, limit: float) -> None:
+        """First the connection, told why, then the provider, who has at least half of the time."""
+        session = entry.session
+        reason = session.farewell.reason if session.farewell else ""
+        await part(entry, reason, limit / 2, self.supervisor, self._logger)
+        end = self.recovery.whole("end", session.session_id, partial(self._minter.end_session, session.session_id))
+        await _awaited(end())
 
     def _order_purge(self, entry: Entry, reason: str, limit: float) -> None:
         reason = reason if reason in PURGE_REASONS else "session-ended"
@@ -373,6 +361,10 @@ class Performer:
             entry.lane.queue.clear()
             self._drop_job(entry.lane, cancel=True)
             entry.lane = None
+
+
+def _closed(_: object) -> ConnectionClosed:
+    return ConnectionClosed()
 
 
 async def _awaited(work: object) -> object:

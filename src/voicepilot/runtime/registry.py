@@ -12,6 +12,9 @@ from voicepilot.lifecycle.machine import note_activity, wake_at
 from voicepilot.lifecycle.phases import LIVE
 from voicepilot.lifecycle.session import RenewalResult, Session
 
+Close = Callable[[str], Awaitable[None]]
+"""Closes a managed connection, told the reason."""
+
 FAILED_LIMIT = 1_000
 """Records of failed sessions kept at most; a storm of failures must not fill the memory."""
 
@@ -69,7 +72,7 @@ class Entry:
         self.start: asyncio.Future[AnswerStart] | None = None
         self.renewal: asyncio.Future[RenewalResult] | None = None
         self.over: asyncio.Future[None] | None = None
-        self.attached: Callable[[str], Awaitable[None]] | None = None  # closes the managed connection, told the reason
+        self.attached: Close | None = None  # of the managed connection, if there is one
         self.dialled = 0  # the last ticket whose key was given to a dial of ours
         self.mint: asyncio.Task[None] | None = None
         self.lane: Lane | None = None

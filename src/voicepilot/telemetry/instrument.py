@@ -34,6 +34,8 @@ class Observable(Protocol):
     def on_session_error(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_state_changed(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_degraded(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
+    def on_session_usage(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
+    def on_limit_approaching(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
 
 
 class Telemetry:
@@ -54,6 +56,8 @@ class Telemetry:
             manager.on_session_error,
             manager.on_session_state_changed,
             manager.on_session_degraded,
+            manager.on_session_usage,
+            manager.on_limit_approaching,
         )
         # Each by itself, so that one that raises does not keep the event from the others.
         sinks: tuple[Callable[[Event], None], ...] = (log, traces, metrics)

@@ -18,12 +18,14 @@ from voicepilot.errors import ConfigurationError
 from voicepilot.events import (
     DegradedChanged,
     Event,
+    LimitApproaching,
     RenewalCompleted,
     RenewalFailed,
     RenewalStarted,
     SessionEnded,
     SessionErrorEvent,
     StateChanged,
+    UsageCounted,
 )
 from voicepilot.telemetry.labels import shown_labels
 from voicepilot.telemetry.redact import Redactor
@@ -39,6 +41,11 @@ FIELDS = {
     "previous": "state-changed: the phase before",
     "reason": "state-changed, session-ended: why",
     "degraded": "degraded-changed: whether the session is degraded from now on",
+    "limit": "limit-approaching: which option of the session",
+    "used": "limit-approaching: how much of it is used",
+    "allowed": "limit-approaching: how much there is",
+    "tokens": "usage-counted: how many were used, input and output",
+    "audio_seconds": "usage-counted: of audio, heard and spoken",
     "trigger": "renewal-started: why the round began",
     "attempts": "renewal-completed, renewal-failed: how many it took",
     "seconds": "renewal-completed, renewal-failed, session-ended: how long it took, or the session lasted",
@@ -54,7 +61,10 @@ FIELDS = {
 
 
 class EventLog:
-    """Logs each event: who, what and why as fields, never content. Errors are warnings, phase changes are debug."""
+    """Logs each event: who, what and why as fields, never content.
+
+    Errors and limits that approach are warnings; phase changes and what was used are debug.
+    """
 
     def __init__(self, logger: logging.Logger, redactor: Redactor) -> None:
         self._logger = logger
@@ -73,9 +83,10 @@ class EventLog:
 
 
 def _level(event: Event) -> int:
-    if isinstance(event, SessionErrorEvent) or (isinstance(event, DegradedChanged) and event.degraded):
+    degraded = isinstance(event, DegradedChanged) and event.degraded
+    if degraded or isinstance(event, SessionErrorEvent | LimitApproaching):
         return logging.WARNING  # a round that failed is told by an error, too
-    return logging.DEBUG if isinstance(event, StateChanged) else logging.INFO
+    return logging.DEBUG if isinstance(event, StateChanged | UsageCounted) else logging.INFO
 
 
 def _seconds(milliseconds: float) -> float:
@@ -89,6 +100,10 @@ def _fields(event: Event) -> dict[str, Any]:
             fields |= {"previous": event.previous_state.value, "reason": event.reason}
         case DegradedChanged():
             fields |= {"degraded": event.degraded}
+        case LimitApproaching():
+            fields |= {"limit": str(event.limit), "used": event.used, "allowed": event.allowed}
+        case UsageCounted():
+            fields |= {"tokens": event.added.total_tokens, "audio_seconds": event.added.audio_seconds}
         case RenewalStarted():
             fields |= {"trigger": event.trigger.value}
         case RenewalCompleted() | RenewalFailed():

@@ -10,13 +10,15 @@ from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 from voicepilot.errors import fault_of
 from voicepilot.events import (
     Event,
+    LimitApproaching,
     RenewalCompleted,
     RenewalFailed,
     SessionEnded,
     SessionErrorEvent,
     StateChanged,
+    UsageCounted,
 )
-from voicepilot.ports import KeyRequest
+from voicepilot.ports import KeyRequest, Usage
 from voicepilot.telemetry.labels import Bounded, MetricLabels
 from voicepilot.telemetry.mints import MintEnded
 
@@ -57,7 +59,26 @@ PURGE_DURATION = Metric(
     "voicepilot.purge.duration", "histogram", "s", ("outcome",), "the purge at the end of a session", _SHORT
 )
 
-METRICS = (SESSIONS, RENEWALS, RENEWAL_DURATION, FAILURES, KEY_GAP, MINT_DURATION, PURGE_DURATION)
+DEGRADED = Metric("voicepilot.sessions.degraded", "gauge", "{session}", (), "live sessions that are degraded")
+LIMITS = Metric("voicepilot.limits", "counter", "{session}", ("limit",), "limits of a session that came near")
+TOKENS = Metric("voicepilot.tokens", "counter", "{token}", ("direction", "kind"), "tokens used, each counted once")
+CACHED = Metric("voicepilot.tokens.cached", "counter", "{token}", (), "input tokens that the provider had seen before")
+AUDIO = Metric("voicepilot.audio", "counter", "s", ("direction",), "audio heard and spoken")
+
+METRICS = (
+    SESSIONS,
+    DEGRADED,
+    RENEWALS,
+    RENEWAL_DURATION,
+    FAILURES,
+    KEY_GAP,
+    MINT_DURATION,
+    PURGE_DURATION,
+    LIMITS,
+    TOKENS,
+    CACHED,
+    AUDIO,
+)
 """Every metric."""
 
 Attributes = dict[str, str]
@@ -66,11 +87,12 @@ Attributes = dict[str, str]
 class _Counted:
     """What is kept of a live session."""
 
-    __slots__ = ("gap", "labels", "phase")
+    __slots__ = ("degraded", "gap", "labels", "phase")
 
     def __init__(self, labels: Attributes) -> None:
         self.labels = labels
         self.phase: str | None = None
+        self.degraded = False
         self.gap: float | None = None  # counted up to here, while there is no valid key
 
 
@@ -82,6 +104,11 @@ class Metrics:
         self._codes = Bounded(MOST_CODES)
         self._live: dict[str, _Counted] = {}
         self._sessions: UpDownCounter = meter.create_up_down_counter(*_terms(SESSIONS))
+        self._degraded: UpDownCounter = meter.create_up_down_counter(*_terms(DEGRADED))
+        self._limits: Counter = meter.create_counter(*_terms(LIMITS))
+        self._tokens: Counter = meter.create_counter(*_terms(TOKENS))
+        self._cached: Counter = meter.create_counter(*_terms(CACHED))
+        self._audio: Counter = meter.create_counter(*_terms(AUDIO))
         self._renewals: Counter = meter.create_counter(*_terms(RENEWALS))
         self._failures: Counter = meter.create_counter(*_terms(FAILURES))
         self._key_gap: Counter = meter.create_counter(*_terms(KEY_GAP))
@@ -97,6 +124,7 @@ class Metrics:
             if event.session.is_live:
                 self._live[event.session_id] = counted
         self._count_gap(counted, event)
+        self._note_degraded(counted, degraded=event.session.degraded and event.session.is_live)
         match event:
             case StateChanged():
                 self._move(counted, event)
@@ -105,6 +133,10 @@ class Metrics:
             case SessionErrorEvent():
                 code = self._codes(event.error.cause or event.error.code)
                 self._failures.add(1, {"type": event.type, "code": code, **counted.labels})
+            case UsageCounted():
+                self._count_usage(counted, event.added)
+            case LimitApproaching():
+                self._limits.add(1, {"limit": str(event.limit), **counted.labels})
             case SessionEnded():
                 outcome = "complete" if event.receipt.complete else "incomplete"
                 self._purge_duration.record(event.receipt.duration, {"outcome": outcome, **counted.labels})
@@ -128,6 +160,7 @@ class Metrics:
         """Nobody counts these sessions any more."""
         for counted in self._live.values():
             self._leave_phase(counted)
+            self._note_degraded(counted, degraded=False)
         self._live.clear()
 
     def _move(self, counted: _Counted, event: StateChanged) -> None:
@@ -142,6 +175,21 @@ class Metrics:
         if counted.phase is not None:
             self._sessions.add(-1, {"phase": counted.phase, **counted.labels})
             counted.phase = None
+
+    def _note_degraded(self, counted: _Counted, *, degraded: bool) -> None:
+        if degraded is not counted.degraded:
+            counted.degraded = degraded
+            self._degraded.add(1 if degraded else -1, counted.labels)
+
+    def _count_usage(self, counted: _Counted, added: Usage) -> None:
+        for (direction, kind), tokens in _by_kind(added).items():
+            if tokens > 0:
+                self._tokens.add(tokens, {"direction": direction, "kind": kind, **counted.labels})
+        if added.input_cached_tokens:
+            self._cached.add(added.input_cached_tokens, counted.labels)
+        for direction, seconds in (("input", added.input_audio_seconds), ("output", added.output_audio_seconds)):
+            if seconds:
+                self._audio.add(seconds, {"direction": direction, **counted.labels})
 
     def _count_round(self, counted: _Counted, event: RenewalCompleted | RenewalFailed) -> None:
         told = {"outcome": "success" if event.result.success else "failure", **counted.labels}
@@ -161,6 +209,21 @@ class Metrics:
             until = event.at
         if since is not None:
             self._key_gap.add(max(0.0, until - since), counted.labels)
+
+
+def _by_kind(usage: Usage) -> dict[tuple[str, str], int]:
+    """Each token once: those of which the provider did not say the kind are `other`."""
+    heard = usage.input_text_tokens + usage.input_audio_tokens + usage.input_image_tokens
+    said = usage.output_text_tokens + usage.output_audio_tokens
+    return {
+        ("input", "text"): usage.input_text_tokens,
+        ("input", "audio"): usage.input_audio_tokens,
+        ("input", "image"): usage.input_image_tokens,
+        ("input", "other"): usage.input_tokens - heard,
+        ("output", "text"): usage.output_text_tokens,
+        ("output", "audio"): usage.output_audio_tokens,
+        ("output", "other"): usage.output_tokens - said,
+    }
 
 
 def _lapsed(event: Event) -> float | None:

@@ -17,6 +17,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 from voicepilot.errors import Fault, fault_of
 from voicepilot.events import (
     Event,
+    LimitApproaching,
     RenewalCompleted,
     RenewalFailed,
     RenewalStarted,
@@ -55,6 +56,7 @@ ATTRIBUTES = {
     "voicepilot.purge.cleared": "purge: how many data were cleared",
     "voicepilot.purge.failed": "purge: how many were left behind",
     "voicepilot.error.code": "what failed: the code of the error event",
+    "voicepilot.limit": "on the event limit-approaching: which option of the session",
     "voicepilot.link": "on a link: session-start, previous-round or previous-attempt",
     "error.type": "the code of the cause, such as RATE_LIMITED",
     "http.response.status_code": "the provider's answer, where there was one",
@@ -124,6 +126,9 @@ class Traces:
             case SessionErrorEvent():
                 for span in traced.open.values():
                     span.add_event(event.type, _about(event.error), _nanoseconds(event.at))
+            case LimitApproaching():
+                for span in traced.open.values():
+                    span.add_event(event.type, {"voicepilot.limit": str(event.limit)}, _nanoseconds(event.at))
             case SessionEnded():
                 self._purged(traced, event)
                 self._over(traced, event)

@@ -16,8 +16,8 @@ import aiohttp
 
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, Said
 from voicepilot.cli.demo.transcripts import Transcripts
-from voicepilot.privacy import Turn
 from voicepilot.ports import Role
+from voicepilot.privacy import Turn
 from voicepilot.runtime.manager import SessionManager
 
 if TYPE_CHECKING:

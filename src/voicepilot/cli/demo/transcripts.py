@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from voicepilot.privacy import TranscriptStore, Turn
 from voicepilot.ports import Role
+from voicepilot.privacy import TranscriptStore, Turn
 
 
 class Transcripts:
