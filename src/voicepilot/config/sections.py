@@ -199,6 +199,7 @@ _EMULATOR = {
     "seed": "of the latencies drawn; a whole number",
     "tls": "whether to speak https and wss, with a certificate made for the occasion; true or false",
     "heartbeat": "seconds between pings of open sockets; more than 0",
+    "keep_audio": "whether to keep the audio of committed items; true or false",
 }
 
 

@@ -16,6 +16,7 @@ from voicepilot.emulator.answers import Answerer
 from voicepilot.emulator.audio import Format, format_of
 from voicepilot.emulator.checks import Json, WireError, invalid
 from voicepilot.emulator.client_events import checked_event, decoded
+from voicepilot.emulator.countdown import Countdown
 from voicepilot.emulator.effects import Close, Drip, Drop, Effect, Freeze, SendRaw
 from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.hearing import Ear, SpeechStarted, SpeechStopped
@@ -50,6 +51,7 @@ class Conversation:
         self._deferred: list[Json] = []  # outputs of functions that the running response still calls
         self._stirred = 0  # counts what ends a silence, so that an old idle timer knows it is stale
         self._held = 0
+        self._countdown = Countdown(self._misfortune)
         self._handlers: dict[str, Callable[[Json], None]] = {
             "session.update": self._update,
             "input_audio_buffer.append": self._append,
@@ -71,7 +73,7 @@ class Conversation:
         """The first event of a new socket; a sideband gets none (realtime-wire.md C3)."""
         out = self._stage.begin(now)
         self._stage.send("session.created", session=copy.deepcopy(self.session))
-        return out
+        return self._countdown.applied(out)
 
     def receive(self, data: str | bytes, now: float) -> list[Effect]:
         """A frame from a client."""
@@ -85,14 +87,14 @@ class Conversation:
             self._handlers[event["type"]](checked)
         except WireError as error:
             self._stage.send("error", error={**error.body, "event_id": event_id})
-        return out
+        return self._countdown.applied(out)
 
     def wake(self, now: float) -> list[Effect]:
         """What is due by now."""
         out = self._stage.begin(now)
         for effect in self._stage.agenda.run(now, BUDGET):
             out.append(effect)  # one by one: a play may send by itself between two effects
-        return out
+        return self._countdown.applied(out)
 
     def wake_at(self) -> float | None:
         """When to call `wake`."""
@@ -104,8 +106,11 @@ class Conversation:
         self.ends_at = at
 
     def strike(self, fault: Fault, at: float) -> None:
-        """A fault befalls this session then."""
-        self._stage.agenda.add(at, self._misfortune(fault))
+        """A fault befalls this session then, or once it has sent as many more events as the fault says."""
+        if fault.after_events is None:
+            self._stage.agenda.add(at, self._misfortune(fault))
+        else:
+            self._countdown.add(fault, fault.after_events)
 
     # -- asked by tests -------------------------------------------------------------------------------------------
 

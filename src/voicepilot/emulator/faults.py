@@ -7,8 +7,9 @@ A fault stands at a place and happens the next `count` times something passes th
 | mint     | status, hang, reset, malformed, truncated, slow                                              |
 | connect  | status (refused at the upgrade), close (refused after it), hang, reset, slow                 |
 | call     | as mint, for `/realtime/calls`                                                               |
-| session  | drop, expire, expire-silent, freeze, drip, malformed, oversized: to the next sessions, `after` seconds in |
-| live     | the same, to every session open now                                                          |
+| session  | drop, expire, expire-silent, freeze, drip, malformed, oversized: to the next sessions,       |
+|          | `after` seconds or `after_events` events in                                                  |
+| live     | the same, to every session open now: at once, or `after_events` events from now              |
 | update   | slow, missing: the `session.updated` of the next `session.update`                            |
 | response | failed, slow                                                                                 |
 | transcription | failed: of what the user said next                                                      |
@@ -64,7 +65,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     headers: dict[str, str] = {}
     body: str | None = None  # sent instead of the error envelope
     seconds: Seconds | None = None  # how long: of slow, drip, outage, latency
-    after: Seconds = 0.0  # seconds into the session
+    after: Seconds = 0.0  # seconds into the session …
+    after_events: Annotated[int, msgspec.Meta(ge=0)] | None = None  # … or so many events sent; 0: the next is lost
     low: Seconds | None = None  # latency between low and high
     high: Seconds | None = None
     median: Positive | None = None  # latency with a long tail: half are below `median`, one in a hundred above `p99`
@@ -80,6 +82,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ConfigurationError(f"{self.place} has no fault {self.kind!r}: use one of {known}", field="fault")
         if self.count is not None and self.count < 1:
             raise ConfigurationError(f"a fault happens at least once, not {self.count} times", field="fault")
+        if self.after_events is not None and self.place not in {"session", "live"}:
+            raise ConfigurationError(f"after_events is for session and live, not for {self.place}", field="fault")
         if self.kind == "status" and not 300 <= (self.status or 503) <= 599:
             raise ConfigurationError(f"{self.status} is no HTTP status of a refusal: use 300 to 599", field="fault")
         for name, value in self.headers.items():

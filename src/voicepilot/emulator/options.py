@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from voicepilot.emulator.answers import AnswerFunction, Answers, FunctionAnswers
+from voicepilot.emulator.commits import Commits
 from voicepilot.emulator.conversation import Conversation
 from voicepilot.emulator.ids import Ids
 from voicepilot.emulator.keys import Keys
@@ -37,6 +38,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str | None = None  # … or with these PEM files
     private_key: str | None = None
     heartbeat: float = 20.0  # seconds between pings; a peer that does not answer is dropped
+    keep_audio: bool = False  # keep the audio of committed items, to be asked for it
 
     def __post_init__(self) -> None:
         for name in ("session_life", "time_scale", "heartbeat", "key_life"):
@@ -80,3 +82,4 @@ class Backend(msgspec.Struct, frozen=True, kw_only=True):
     record: Record
     ids: Ids
     calls: dict[str, Conversation]  # the WebRTC calls that are on
+    commits: Commits | None = None  # the audio that was committed, where it is kept

@@ -113,9 +113,9 @@ class Faults:
         kind = "close" if after_upgrade else "status"
         self.add(Fault(place="connect", kind=kind, count=count, status=status, code=code))
 
-    def drop_sessions(self) -> None:
-        """Cut every open session without a close frame: clients see 1006."""
-        self.add(Fault(place="live", kind="drop"))
+    def drop_sessions(self, *, after_events: int | None = None) -> None:
+        """Cut every open session without a close frame, or each once it has sent so many more events: 1006."""
+        self.add(Fault(place="live", kind="drop", after_events=after_events))
 
     def expire_sessions(self, *, with_event: bool = True) -> None:
         """End every open session as its maximum duration does, with or without the `session_expired` event."""

@@ -66,11 +66,21 @@ def control(backend: Backend, request: Request) -> Reply:
             return Reply(status=204)
         case "GET", "/_emulator/record":
             return json_reply(200, {"dropped": backend.record.dropped, "entries": backend.record.entries()})
+        case "GET", "/_emulator/audio":
+            return _committed(backend)
         case "DELETE", "/_emulator/record":
             backend.record.clear()
             return Reply(status=204)
         case _:
             return unknown(request)
+
+
+def _committed(backend: Backend) -> Reply:
+    if backend.commits is None:
+        return error_reply(WireError("This emulator keeps no audio: start it with keep_audio.", "no_audio_kept"), 404)
+    return json_reply(
+        200, {"dropped": backend.commits.dropped, "committed": [each._asdict() for each in backend.commits]}
+    )
 
 
 def _add_fault(backend: Backend, request: Request) -> Reply:

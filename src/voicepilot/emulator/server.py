@@ -17,6 +17,7 @@ from aiohttp import web
 
 from voicepilot.emulator.admission import Admitted, TurnedAway, admit
 from voicepilot.emulator.checks import WireError
+from voicepilot.emulator.commits import Commits, Committed
 from voicepilot.emulator.effects import Send
 from voicepilot.emulator.faults import Fault
 from voicepilot.emulator.http import Reply, Request, usual_headers
@@ -50,7 +51,13 @@ class RealtimeEmulator:
         self.faults = Faults(self.options.seed, self.options.time_scale)
         self.record = Record()
         self._backend = Backend(
-            options=self.options, keys=Keys(), faults=self.faults, record=self.record, ids=Ids(), calls={}
+            options=self.options,
+            keys=Keys(),
+            faults=self.faults,
+            record=self.record,
+            ids=Ids(),
+            calls={},
+            commits=Commits() if self.options.keep_audio else None,
         )
         self._port = self.options.port
         self._runner: web.AppRunner | None = None
@@ -145,6 +152,14 @@ class RealtimeEmulator:
         """Seconds since 1970 on the emulator's clock, which never jumps."""
         return self._epoch + (self._loop.time() if self._loop else 0.0)
 
+    def committed_audio(self) -> list[Committed]:
+        """The audio of every item made by committing the input buffer, in order. It takes `keep_audio=True`."""
+        if self._backend.commits is None:
+            raise ConfigurationError(
+                "the emulator keeps no audio", field="keep_audio", remediation="Make it with keep_audio=True."
+            )
+        return list(self._backend.commits)
+
     # -- serving --------------------------------------------------------------------------------------------------
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
@@ -196,7 +211,8 @@ class RealtimeEmulator:
     async def _converse(
         self, admitted: Admitted, asked: Request, request: web.Request, socket: web.WebSocketResponse
     ) -> None:
-        room, number = self._room(admitted), next(self._numbers)
+        number = next(self._numbers)
+        room = self._room(admitted, number)
         session = admitted.conversation.session
         self.record.add(
             Opened(
@@ -217,12 +233,10 @@ class RealtimeEmulator:
         finally:
             del self._rooms[peer]
 
-    def _room(self, admitted: Admitted) -> Room:
+    def _room(self, admitted: Admitted, number: int) -> Room:
         """A room of its own, or the one where the call's other sidebands are."""
-        if admitted.call is None:
-            return Room(admitted.conversation, self.now)
         same = (room for room in self._rooms.values() if room.conversation is admitted.conversation)
-        return next(same, None) or Room(admitted.conversation, self.now)
+        return next(same, None) or Room(admitted.conversation, self.now, number, self._backend.commits)
 
     async def _reply(self, reply: Reply, asked: Request, request: web.Request) -> web.StreamResponse:
         await self._pause(reply.delay)

@@ -17,6 +17,7 @@ from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from voicepilot.emulator.checks import WireError
 from voicepilot.emulator.client_events import decoded
+from voicepilot.emulator.commits import Commits
 from voicepilot.emulator.conversation import Conversation
 from voicepilot.emulator.effects import Close, Drip, Drop, Effect, Freeze, Send, SendRaw
 from voicepilot.emulator.faults import Fault
@@ -33,10 +34,12 @@ Clock = Callable[[], float]
 class Room:
     """A conversation and the sockets in it: one, or the sidebands of a call."""
 
-    def __init__(self, conversation: Conversation, clock: Clock) -> None:
+    def __init__(self, conversation: Conversation, clock: Clock, number: int, commits: Commits | None) -> None:
         self.conversation = conversation
         self.over = False
         self._clock = clock
+        self._number = number  # of its first socket
+        self._commits = commits
         self._peers: list[Peer] = []
 
     def enter(self, peer: Peer) -> None:
@@ -73,6 +76,8 @@ class Room:
             peer.stir()
 
     def _hand(self, effects: list[Effect]) -> None:
+        if self._commits is not None:
+            self._commits.note(self._number, self.conversation, effects)
         self.over = self.over or any(isinstance(effect, Close) for effect in effects)
         for peer in list(self._peers):
             peer.put(effects)
