@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
+from weakref import WeakSet
 
 STUBBORN = 1.0
 """Seconds a cancelled task is given before it is reported as refusing to stop."""
@@ -22,7 +22,7 @@ class Supervisor:
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._children: set[asyncio.Task[None]] = set()
+        self._children: WeakSet[asyncio.Task[None]] = WeakSet()  # the group keeps them alive, and does not list them
         self._gave_up = False  # something refuses to stop, and nobody waits for it again
 
     async def start(self, last: Callable[[], Awaitable[None]]) -> None:
@@ -39,7 +39,6 @@ class Supervisor:
             raise RuntimeError("the supervisor is not running")
         child = self._group.create_task(work, name=name)
         self._children.add(child)
-        child.add_done_callback(self._children.discard)
         return child
 
     def request_stop(self) -> None:
@@ -85,17 +84,18 @@ class StrayError(Exception):
     """Code of others let something escape that is no Exception, such as a CancelledError of its own affairs."""
 
 
-@contextmanager
-def others_code() -> Iterator[None]:
-    """Whatever escapes from code that is not ours is an Exception, unless it is that we were cancelled."""
-    try:
-        yield
-    except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as stray:
+class others_code:  # noqa: N801 - reads as a context manager
+    """`with others_code():` makes whatever escapes from it an Exception, unless it is that we were cancelled."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, stray: BaseException | None, __: object) -> None:
+        if stray is None or isinstance(stray, (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)):
+            return
         task = asyncio.current_task()
         if isinstance(stray, asyncio.CancelledError) and task and task.cancelling() > 0:
-            raise
+            return
         raise StrayError(f"{type(stray).__name__} escaped") from stray
 
 
