@@ -60,8 +60,8 @@ OPTIONS: dict[str, set[str]] = {
         "voicepilot.recovery.policy",
     },
 }
-# from_settings is the one place where the runtime reaches for what puts things together.
-LAZY = {("runtime.manager", "build")}
+# from_settings and connect are the places where the runtime reaches for what it only loads when asked.
+LAZY = {("runtime.manager", "build"), ("runtime.manager", "conversation"), ("runtime.switchboard", "conversation")}
 PUTS_TOGETHER = {"cli", "__init__"}
 
 

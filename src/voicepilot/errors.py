@@ -9,7 +9,10 @@
     │   ├── SessionStartError         no key could be had; `__cause__` says why
     │   ├── SessionRenewalError       no fresh key could be had for a connection
     │   ├── SessionEndedError         the session was ended while somebody waited for it
-    │   └── DialError                 no WebSocket to the provider could be opened
+    │   ├── DialError                 no WebSocket to the provider could be opened
+    │   ├── ConversationLostError     no connection could be had, at first or for too long; `fault` says why
+    │   ├── ConversationClosedError   the conversation is over, and something was wanted of it
+    │   └── ConversationFullError     there is no room for more text until there is a connection
     ├── AttemptRefusedError           a recovery executor did not let an attempt through; it costs none
     ├── OperationTimeoutError         an operation's time budget is used up and it has said nothing
     └── KeyServiceError               asking the provider for a key failed
@@ -203,6 +206,40 @@ class DialError(SessionError):
     def fault(self) -> Fault:
         """What the provider or the network said."""
         return self._fault
+
+
+class ConversationLostError(SessionError):
+    """A conversation has no connection: none could be opened, or none for longer than `max_outage_seconds`."""
+
+    code = "CONVERSATION_LOST"
+    fault_domain = FaultDomain.TRANSPORT
+
+    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
+        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
+        self.code = fault.code
+        self.retryable = fault.retryable
+        self.fault_domain = fault.domain
+        self._fault = fault
+
+    @property
+    def fault(self) -> Fault:
+        """What stood in the way last."""
+        return self._fault
+
+
+class ConversationClosedError(SessionError):
+    """The conversation is over: it was closed, or its session ended."""
+
+    code = "CONVERSATION_CLOSED"
+    remediation = "Open another with manager.connect(), in a session that is active."
+
+
+class ConversationFullError(SessionError):
+    """So much text waits for a connection that no more can be kept. Nothing that was accepted is lost."""
+
+    code = "CONVERSATION_FULL"
+    remediation = "Wait for the voicepilot.restored event and send it again, or raise max_queued_bytes."
+    retryable = True
 
 
 class AttemptRefusedError(VoicePilotError):

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from voicepilot.clock import SystemClock
 from voicepilot.errors import (
@@ -41,9 +41,11 @@ from voicepilot.lifecycle.inputs import (
     PauseRequested,
     ResumeRequested,
     StartRequested,
+    UsageReported,
 )
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionStatus, RenewalResult, Session, SessionInfo, Wish, info
+from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import (
     Clock,
     Collaborator,
@@ -60,14 +62,22 @@ from voicepilot.ports import (
 from voicepilot.runtime.defaults import BuiltInDefaults, follow
 from voicepilot.runtime.hooks import ConversationLifecycleHooks
 from voicepilot.runtime.life import Life
+from voicepilot.runtime.managed import SessionLink
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
 from voicepilot.runtime.renewals import renew
 from voicepilot.runtime.supervisor import is_inside
+from voicepilot.runtime.switchboard import Switchboard
 from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.vault import SessionCredential
 from voicepilot.subscription import Subscription
+
+if TYPE_CHECKING:
+    from voicepilot.conversation.connection import Conversation
+    from voicepilot.conversation.driver import Summariser
+    from voicepilot.conversation.options import ConversationConfig
+    from voicepilot.conversation.ports import Dialler
 
 
 def new_session_id() -> str:
@@ -95,6 +105,7 @@ class SessionManager:
         recovery_plan: object | None = None,
         host: Host | None = None,
         clock: Clock | None = None,
+        dialler: Dialler | None = None,
         owned: Sequence[Collaborator] = (),
         new_session_id: Callable[[], str] = new_session_id,
     ) -> None:
@@ -106,6 +117,8 @@ class SessionManager:
         self._timers = timer_manager or SessionTimerManager(self._clock, self._logger)
         self._performer = Performer(key_service, self._timers, self._clock, self._logger)
         self._performer.recovery.host = host
+        self._switchboard = Switchboard(dialler, self._clock, self._logger)
+        owned = (*owned, self._switchboard)
         self._life = Life(self._performer, self._timers, self._clock, self._logger, owned)
         self._life.on_begin = self._follow_configuration
         self._told_moves: Subscription | None = None
@@ -338,6 +351,29 @@ class SessionManager:
 
         return current_key
 
+    def connect(
+        self,
+        session_id: str,
+        *,
+        model: str | None = None,
+        config: ConversationConfig | Mapping[str, Any] | None = None,
+        url: str | None = None,
+        summarise: Summariser | None = None,
+        **session_options: Any,
+    ) -> Conversation:
+        """A managed realtime connection: `async with manager.connect(session_id) as conversation:`.
+
+        It moves to a new connection before the provider cuts one, and replaces one that falls. `session_options` are
+        the provider's (`instructions`, `tools`, `audio`, …), `config` says how it keeps itself alive. `model` and `url`
+        are those of the session's key unless given. `summarise(items)` puts what is too long to be said again into a
+        few words. Raises `SessionNotFoundError`, or `ConfigurationError` naming the option.
+        """
+        entry = self._known(session_id)
+        link = SessionLink(self._performer, entry, self._clock, self._logger)
+        return self._switchboard.conversation(
+            link, session_options, config=config, model=model, url=url, summarise=summarise
+        )
+
     # --- what transports report ------------------------------------------------------------------------------------
 
     def report_connection(self, session_id: str, status: ConnectionStatus, fault: Fault | None = None) -> None:
@@ -347,6 +383,10 @@ class SessionManager:
     def report_key_rejected(self, session_id: str, fault: Fault) -> None:
         """Note that the provider refused the session's key: told as an `authentication-error`, and renewed at once."""
         self._performer.apply(self._known(session_id), KeyRejected(fault))
+
+    def report_usage(self, session_id: str, usage: Usage) -> None:
+        """Add to what the session has used, as the provider said; its limits look at the sum."""
+        self._performer.apply(self._known(session_id), UsageReported(usage))
 
     # --- subscriptions and collaborators ----------------------------------------------------------------------------
 

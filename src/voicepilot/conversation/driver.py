@@ -1,0 +1,391 @@
+"""Runs a conversation: performs what its core orders, and brings back what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import msgspec
+from yarl import URL
+
+from voicepilot.conversation import effects as fx
+from voicepilot.conversation.faults import fault_of_close
+from voicepilot.conversation.happenings import Happening
+from voicepilot.conversation.inputs import (
+    DialFailed,
+    Dialled,
+    Fell,
+    Greeted,
+    Heard,
+    Input,
+    Ponged,
+    Said,
+    Summarised,
+    Suspended,
+)
+from voicepilot.conversation.machine import step, wake, wake_at
+from voicepilot.conversation.options import ConversationConfig
+from voicepilot.conversation.ports import Closed, Dialler, Pong, Socket
+from voicepilot.conversation.restoring import NOT_READY
+from voicepilot.conversation.soundness import is_sound
+from voicepilot.conversation.state import Json, Phase, State
+from voicepilot.errors import AttemptRefusedError, Fault, FaultDomain, SessionError, fault_of
+from voicepilot.ports import ConnectionPhase, Credential, ManagedSession
+
+NAP = 5.0
+"""Seconds the timer waits at most, so that a machine that slept notices soon."""
+
+LONGEST_LIFE = 86_400.0
+"""Seconds; a connection that claims to live longer, or to be over, has a clock that differs from ours."""
+
+SUMMARY_LIMIT = 20.0
+"""Seconds that a summary may take."""
+
+Summariser = Callable[[tuple[Json, ...]], Awaitable[str]]
+Deliver = Callable[[Json | Happening], None]
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
+_encoder = msgspec.json.Encoder()
+
+
+class Line:
+    """The shell's part of one connection: its task, its socket, and what waits to be written."""
+
+    __slots__ = ("dialling", "hung_up", "socket", "task", "waiting", "writing", "written")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.socket: Socket | None = None
+        self.waiting: deque[Json] = deque()
+        self.writing = False
+        self.written = asyncio.Event()
+        self.dialling = False
+        self.hung_up = False
+
+
+class Driver:
+    """One conversation, its connections and its timer.
+
+    `deliver` gets the stream; `begun` and `finish` hear of its beginning and end.
+    """
+
+    def __init__(
+        self,
+        session: ManagedSession,
+        dialler: Dialler,
+        config: ConversationConfig,
+        options: Json,
+        *,
+        deliver: Deliver,
+        begun: Callable[[], None],
+        finish: Callable[[str, Fault | None], None],
+        model: str | None = None,
+        url: str | None = None,
+        summarise: Summariser | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        name = f"{zlib.crc32(f'{session.session_id}/{session.now()}'.encode()):08x}"
+        self.state = State(config, options, name)
+        self._session = session
+        self._dialler = dialler
+        self._deliver = deliver
+        self._begun = begun
+        self._finish = finish
+        self._model = model
+        self._url = url
+        self._summarise = summarise
+        self._logger = logger or logging.getLogger("voicepilot")
+        self._lines: dict[int, Line] = {}
+        self._inbox: deque[Input] = deque()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._hooks: deque[Callable[[], Awaitable[None]]] = deque()
+        self._calling = False
+        self.room = asyncio.Event()  # whether the reader of the stream keeps up
+        self.room.set()
+        self._full: set[int] = set()  # the connections that are not read because he does not
+        self._writing_itself: Line | None = None  # whose writer is the one who says something
+        self._closing: set[asyncio.Task[None]] = set()
+
+    # --- inputs -----------------------------------------------------------------------------------------------------
+
+    def apply(self, given: Input) -> None:
+        """Let `given` happen; what it causes by itself queues behind it."""
+        self._inbox.append(given)
+        if not self._busy:
+            self._work_off()
+
+    def _work_off(self) -> None:
+        self._busy = True
+        try:
+            while self._inbox:
+                given, before = self._inbox.popleft(), self.state.phase
+                self._perform_all(step(self.state, given, self._session.now()))
+                # What is heard or said on a live connection only ever moves the next deadline away.
+                if before is not self.state.phase or not isinstance(given, Heard | Said):
+                    self._set_timer()
+        finally:
+            self._busy = False
+
+    async def say(self, event: Json) -> None:
+        """Let the client say `event`, and wait until it is written, or kept for the next connection."""
+        line = self._lines.get(self.state.active.number) if self.state.active else None
+        if line is None:
+            self.apply(Said(event))
+            return
+        self._writing_itself = line
+        try:
+            self.apply(Said(event))
+        finally:
+            self._writing_itself = None
+        while line.waiting and not line.hung_up:
+            if line.writing:
+                await line.written.wait()
+            else:
+                await self._write(line)
+
+    # --- time -------------------------------------------------------------------------------------------------------
+
+    def _set_timer(self) -> None:
+        at = wake_at(self.state) if self.state.phase is not Phase.OVER else None
+        if at is None:
+            self._drop_timer()
+            return
+        now, loop = self._session.now(), asyncio.get_running_loop()
+        due = loop.time() + min(max(0.0, at - now), NAP)
+        if self._timer is None or due < self._timer_at:
+            self._drop_timer()
+            self._timer, self._timer_at = loop.call_at(due, self._wake), due
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake(self) -> None:
+        self._timer = None
+        for number in self._full:  # its silence is ours
+            self.apply(Ponged(number))
+        self._busy = True
+        try:
+            self._perform_all(wake(self.state, self._session.now()))
+        finally:
+            self._busy = False
+        self._work_off()
+        self._set_timer()
+
+    # --- effects ----------------------------------------------------------------------------------------------------
+
+    def _perform_all(self, effects: list[fx.Effect]) -> None:
+        for effect in effects:
+            self._perform(effect)
+
+    def _perform(self, effect: fx.Effect) -> None:  # noqa: C901, PLR0912 - one case for each effect
+        match effect:
+            case fx.Yield(event):
+                if not isinstance(event, Happening):
+                    self._session.hear(event)
+                self._deliver(event)
+            case fx.Send(number, event):
+                self._send(self._lines.get(number), event)
+            case fx.NoteActivity():
+                self._session.note_activity()
+            case fx.Count(usage):
+                self._session.report_usage(usage)
+            case fx.Dial(number):
+                line = self._lines[number] = Line()
+                line.task = self._session.spawn(self._hold(number, line), "voicepilot-connection")
+            case fx.Ping(number):
+                self._session.spawn(self._ping(self._lines[number]), "voicepilot-ping")
+            case fx.HangUp(number):
+                self._hang_up(self._lines.pop(number, None))
+            case fx.Report(phase, status, fault):
+                self._session.report(phase, status, fault)
+                if phase is ConnectionPhase.LIVE:
+                    self._begun()
+            case fx.Suspend(reason, answer):
+                self._call(partial(self._suspend, reason, answer=answer))
+            case fx.Resume():
+                self._call(self._session.resumed)
+            case fx.ForgetUtterance(item_id):
+                self._session.forget(item_id)
+            case fx.Summarise(items):
+                if self._summarise is not None:
+                    self._session.spawn(self._sum_up(self._summarise, items), "voicepilot-summary")
+            case fx.Finish(reason, fault):
+                self._drop_timer()
+                self._finish(reason, fault)
+
+    # --- connections ------------------------------------------------------------------------------------------------
+
+    async def _hold(self, number: int, line: Line) -> None:
+        """Open a connection, and read it until it is over."""
+        try:
+            socket = await self._dial(line)
+        except Exception as error:
+            self.apply(DialFailed(number, _fault_of(error)))
+            return
+        line.socket = socket
+        try:
+            if line.hung_up:
+                return
+            self.apply(Dialled(number))
+            await self._read(number, socket)
+        finally:
+            await socket.close()
+
+    async def _dial(self, line: Line) -> Socket:
+        credential = await self._session.fresh_credential()
+        url = self._address(credential)
+        line.dialling = True
+        async with asyncio.timeout(self.state.config.restore_timeout_seconds):
+            dial = partial(self._dialler.dial, url, credential.reveal())
+            return await self._session.through_breaker(dial, endpoint=URL(url).host_port_subcomponent or url)
+
+    def _address(self, credential: Credential) -> str:
+        url = self._url or credential.websocket_url
+        if url is None:
+            raise SessionError(
+                "the key service does not say where a realtime connection is opened",
+                session_id=self._session.session_id,
+                remediation="Give connect() the address: url='wss://…/realtime?model=…'.",
+            )
+        if self._model is None or self._model == credential.model:
+            return url
+        address = URL(url)
+        name = "deployment" if "deployment" in address.query else "model"
+        return str(address.update_query({name: self._model}))
+
+    async def _read(self, number: int, socket: Socket) -> None:
+        while True:
+            if not self.room.is_set():
+                self._full.add(number)
+                await self.room.wait()
+                self._full.discard(number)
+            match await socket.receive():
+                case str(text):
+                    self._hear(number, text)
+                case Pong():
+                    self.apply(Ponged(number))
+                case Closed(code, reason):
+                    self.apply(Fell(number, fault_of_close(code, reason)))
+                    return
+
+    def _hear(self, number: int, text: str) -> None:
+        try:
+            event = _decoder.decode(text)
+        except msgspec.DecodeError:
+            event = {}
+        if not isinstance(event.get("type"), str):
+            self._logger.warning("the provider sent something that is no event to session %s", self._session.session_id)
+        elif not is_sound(event):
+            self._logger.warning("the provider sent an incomplete event to session %s", self._session.session_id)
+            self._deliver(event)
+        elif event["type"] == "session.created":
+            self.apply(Greeted(number, event, self._life(event)))
+        else:
+            self.apply(Heard(number, event))
+
+    def _life(self, event: Json) -> float | None:
+        """Seconds until the provider ends the connection. Its clock may differ from ours, within reason."""
+        expires_at = event["session"].get("expires_at")
+        if not isinstance(expires_at, int | float):
+            return None
+        life = expires_at - self._session.now()
+        return life if 0 < life < LONGEST_LIFE else None
+
+    def _hang_up(self, line: Line | None) -> None:
+        if line is None or line.hung_up:
+            return
+        line.hung_up = True
+        line.waiting.clear()
+        line.written.set()
+        if line.socket is not None:
+            self._closing.add(task := self._session.spawn(line.socket.close(), "voicepilot-hang-up"))
+            task.add_done_callback(self._closing.discard)
+        elif line.task is not None and not line.dialling:  # a dial under way ends by itself, and its socket is closed
+            line.task.cancel()
+
+    async def until_closed(self) -> None:
+        """Wait until every connection that was hung up is closed."""
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    async def _ping(self, line: Line) -> None:
+        if line.socket is not None:
+            with suppress(ConnectionError):
+                await line.socket.ping()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def _send(self, line: Line | None, event: Json) -> None:
+        if line is None:
+            return
+        line.waiting.append(event)
+        if not line.writing and line is not self._writing_itself:
+            line.writing = True
+            self._session.spawn(self._write(line), "voicepilot-write")
+
+    async def _write(self, line: Line) -> None:
+        """Write what waits, in order; one at a time."""
+        line.writing = True
+        line.written.clear()
+        try:
+            while line.waiting and line.socket is not None:
+                event = line.waiting.popleft()
+                await line.socket.send(_encoder.encode(event).decode())
+        except ConnectionError:
+            line.waiting.clear()  # the journal has it; the next connection gets it
+        finally:
+            line.writing = False
+            line.written.set()
+            if line.waiting and not line.hung_up:  # whoever wrote was cancelled
+                line.writing = True
+                self._session.spawn(self._write(line), "voicepilot-write")
+
+    # --- the application --------------------------------------------------------------------------------------------
+
+    def _call(self, job: Callable[[], Awaitable[None]]) -> None:
+        self._hooks.append(job)
+        if not self._calling:
+            self._calling = True
+            self._session.spawn(self._call_all(), "voicepilot-hooks")
+
+    async def _call_all(self) -> None:
+        try:
+            while self._hooks:
+                await self._hooks.popleft()()
+        finally:
+            self._calling = False
+
+    async def _suspend(self, reason: str, *, answer: bool) -> None:
+        await self._session.suspending(reason)
+        if answer:
+            self.apply(Suspended())
+
+    async def _sum_up(self, summarise: Summariser, items: tuple[Json, ...]) -> None:
+        async with asyncio.timeout(SUMMARY_LIMIT):
+            text = await summarise(items)
+        self.apply(Summarised(tuple(str(item["id"]) for item in items), text))
+
+
+def _fault_of(error: Exception) -> Fault:
+    if isinstance(error, TimeoutError):
+        return NOT_READY
+    if isinstance(error, AttemptRefusedError):
+        return Fault(
+            code=error.code,
+            message=error.message,
+            remediation=error.remediation,
+            retryable=True,
+            domain=FaultDomain.TRANSPORT,
+            retry_after=error.retry_in,
+        )
+    return fault_of(error)

@@ -1,0 +1,122 @@
+"""One connection as the core knows it: how far it is in being made ready, and whether it still answers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from voicepilot.conversation.happenings import Lost
+
+Json = dict[str, Any]
+
+
+class Stage(StrEnum):
+    """How far a connection is."""
+
+    DIALLING = "dialling"
+    GREETING = "greeting"  # open; `session.created` is awaited
+    CONFIGURING = "configuring"  # `session.updated` is awaited
+    REPLAYING = "replaying"  # items are awaited to be acknowledged
+    SYNCED = "synced"  # it knows what the others know
+
+
+class Link:
+    """A connection, from the order to dial it until it is hung up."""
+
+    __slots__ = (
+        "configured",
+        "confirm_by",
+        "creates",
+        "cut_at",
+        "draining",
+        "dropped",
+        "heard_at",
+        "known",
+        "last_item",
+        "limit_at",
+        "lost",
+        "number",
+        "owed",
+        "pinged_at",
+        "refused",
+        "renamed",
+        "replayed",
+        "session",
+        "stage",
+        "update_id",
+        "version",
+    )
+
+    def __init__(self, number: int, limit_at: float) -> None:
+        self.number = number
+        self.stage = Stage.DIALLING
+        self.limit_at = limit_at  # until then it must be in sync; while draining: until then it is heard
+        self.draining = False
+        self.cut_at = 0.0  # when the provider ends it
+        self.heard_at = 0.0
+        self.pinged_at: float | None = None
+        self.session: Json = {}  # its options, as the server last said
+        self.update_id = ""  # of the `session.update` that configures it
+        self.configured = True
+        self.confirm_by = 0.0  # while configuring: until then the options must be confirmed
+        self.version = -1  # of the state when it was last told of the mirror
+        self.known: set[str] = set()  # items it has
+        self.owed: set[str] = set()  # items it was told and has not acknowledged
+        self.creates: dict[str, tuple[str, str]] = {}  # event_id -> item, and the item it was to follow
+        self.last_item = "root"
+        self.refused: set[str] = set()
+        self.replayed: list[str] = []
+        self.lost: list[Lost] = []
+        self.dropped: tuple[str, ...] = ()
+        self.renamed: dict[str, str] = {}  # call ids that were too long, and what they are called here
+
+    def due_at(self, heartbeat: float) -> float:
+        """When it must be looked at."""
+        if self.stage is Stage.CONFIGURING:
+            return min(self.confirm_by, self.limit_at)
+        if self.draining or self.stage is not Stage.SYNCED:
+            return self.limit_at
+        return (self.heard_at if self.pinged_at is None else self.pinged_at) + heartbeat
+
+    def note_alive(self, now: float) -> None:
+        """Something came."""
+        self.heard_at, self.pinged_at = now, None
+
+    @property
+    def detects_turns(self) -> bool:
+        """Whether the server decides when the user's turn is over."""
+        return turn_detection(self.session) is not None
+
+    @property
+    def answers_by_itself(self) -> bool:
+        """Whether a turn that the server found is answered without being asked."""
+        detection = turn_detection(self.session)
+        return detection is not None and detection.get("create_response", True) is not False
+
+    @property
+    def transcribes(self) -> bool:
+        """Whether what the user says is written down."""
+        if "audio" in self.session:
+            return (self.session["audio"].get("input") or {}).get("transcription") is not None
+        return self.session.get("input_audio_transcription") is not None
+
+
+def turn_detection(session: Json) -> Json | None:
+    """The turn detection of a session; its place differs between GA and preview (realtime-wire.md A1, A3)."""
+    if "audio" in session:
+        session = (session["audio"] or {}).get("input") or {}
+    found: Json | None = session.get("turn_detection")
+    return found
+
+
+def audio_rate(session: Json) -> float:
+    """Bytes in a second of input audio: 24 kHz PCM16, or G.711 at 8 kHz (realtime-wire.md D4)."""
+    if "audio" in session:
+        form = ((session["audio"] or {}).get("input") or {}).get("format") or {}
+        kind = form.get("type", "audio/pcm") if isinstance(form, dict) else str(form)
+        rate = form.get("rate") if isinstance(form, dict) else None
+    else:
+        kind, rate = str(session.get("input_audio_format", "pcm16")), None
+    if "pcmu" in kind or "pcma" in kind or "g711" in kind:
+        return 8_000.0
+    return float(rate or 24_000) * 2
