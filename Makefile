@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 UV     := $(shell command -v uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fuzz bench node lint format lock clean
+.PHONY: help demo test unit fuzz mutate kill soak bench node lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,9 +37,14 @@ unit: $(READY)  ## the quick part: the core, the runtime, recovery and privacy, 
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not sockets and not slow" \
 	  tests/lifecycle tests/runtime tests/stories tests/testing tests/privacy tests/recovery
 
-fuzz: $(READY)  ## the fuzz tests at length: more than 100,000 tries, counted at the end (minutes)
-	@VOICEPILOT_FUZZ=60 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/credentials/test_fuzz.py \
+$(VENV)/.fuzz $(VENV)/.mutate: $(VENV)/.%: requirements/%.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+fuzz: $(VENV)/.fuzz  ## hostile input: hypothesis at length, then guided by coverage, SECONDS=60 for each kind of input
+	@VOICEPILOT_FUZZ=60 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/fuzz tests/credentials/test_fuzz.py \
 	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
 bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
 	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
@@ -57,9 +62,11 @@ format: $(READY)  ## mend what can be mended by a tool
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 lock: ## pin every dependency again (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  --group dev --all-extras pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group dev --all-extras pyproject.toml -o requirements/dev.txt
+	$(LOCK) --group fuzz -o requirements/fuzz.txt
+	$(LOCK) --group mutate -c requirements/dev.txt -o requirements/mutate.txt
 
 clean:  ## forget the environment and what the tools left
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.*

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.credentials.test_replies import AZURE, NOW, OPENAI, PREVIEW, REQUEST, SECRET, key
+from tests.fuzz.judging import judge_key
 from tests.fuzzing import Tally, fuzzed, little_kept
 from yarl import URL
 
@@ -55,18 +56,7 @@ statuses = st.sampled_from([200, 200, 200, 201, 302, 400, 401, 429, 503]) | st.i
 
 
 def judged(outcome: EphemeralKey | KeyServiceError, status: int) -> None:
-    """Fail unless this is a key that may be used, or an error that may be shown."""
-    if isinstance(outcome, KeyServiceError):
-        assert SECRET.reveal() not in f"{outcome}{outcome!r}{outcome.fault}"
-        assert outcome.retry_after is None or 0 <= outcome.retry_after <= 86_400
-        return
-    assert 200 <= status < 300
-    assert 0 < outcome.expires_in <= 7_260
-    value = outcome.reveal()
-    assert value not in {"", SECRET.reveal()}
-    assert value.isascii()
-    assert value.isprintable()
-    assert " " not in value
+    judge_key(outcome, status, SECRET.reveal())
 
 
 def outcome_of(answer: Reply, profile: Profile) -> EphemeralKey | KeyServiceError:

@@ -278,9 +278,9 @@ def timestamp(date: str | None) -> float | None:
 def request_id_of(headers: Mapping[str, str], secret: Secret | None = None) -> str | None:
     """What the provider calls this exchange, for its support: OpenAI's `x-request-id` or Azure's `apim-request-id`."""
     for name in ("x-request-id", "apim-request-id", "x-ms-request-id"):
-        if value := headers.get(name):
+        if value := "".join(ch for ch in headers.get(name, "") if ch.isprintable()):
             hidden = secret is not None and secret.reveal() in value
-            return "<hidden>" if hidden else "".join(ch for ch in value if ch.isprintable())[:128]
+            return "<hidden>" if hidden else value[:128]
     return None
 
 
