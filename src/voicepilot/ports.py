@@ -308,8 +308,12 @@ class ManagedSession(Protocol):
         """Run `work` as a task that the manager waits for; what it raises is logged."""
         ...
 
-    def attach(self, close: Callable[[str], Awaitable[None]]) -> Disposable:
+    def attach(
+        self, close: Callable[[str], Awaitable[None]], warn: Callable[[str, float, float], None] | None = None
+    ) -> Disposable:
         """Have `close(reason)` awaited when the session ends, unless the handle is disposed before.
+
+        `warn(limit, used, allowed)` is called when the session comes near a limit of its config.
 
         Raises SessionError when the session is not running, or something else is attached to it.
         """

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from voicepilot.conversation.driver import Driver, Summariser
 from voicepilot.conversation.events import ServerEvent
-from voicepilot.conversation.happenings import ConversationEnded, Happening
+from voicepilot.conversation.happenings import ConversationEnded, Happening, LimitWarning
 from voicepilot.conversation.inputs import CloseAsked, ConnectAsked
 from voicepilot.conversation.options import ConversationConfig
 from voicepilot.conversation.ports import Dialler
@@ -90,7 +90,7 @@ class Conversation:
         Raises ConversationLostError when none can be had (`error.fault` says why), or SessionError when the session
         is not running or has a conversation already.
         """
-        self._attached = self._session.attach(self._end)
+        self._attached = self._session.attach(self._end, self._warn)
         self._begun = asyncio.get_running_loop().create_future()
         try:
             self._driver.apply(ConnectAsked())
@@ -106,9 +106,14 @@ class Conversation:
 
     async def close(self) -> None:
         """Close the conversation; the session lives on. Idempotent."""
-        await self._end("closed")
-        if self._attached is not None:
-            self._attached.dispose()
+        try:
+            await self._end("closed")
+        finally:
+            if self._attached is not None:
+                self._attached.dispose()
+
+    def _warn(self, limit: str, used: float, allowed: float) -> None:
+        self.tell(LimitWarning(at=self._session.now(), limit=limit, used=used, allowed=allowed))
 
     async def _end(self, reason: str) -> None:
         self._driver.apply(CloseAsked(reason))

@@ -155,7 +155,8 @@ FROM_ACTIVE: frozenset[What] = frozenset({(kind, ACTIVE) for kind in FROM_A_LINK
 FROM_INCOMING: frozenset[What] = frozenset({(kind, INCOMING) for kind in FROM_A_LINK})
 FROM_DRAINING: frozenset[What] = frozenset({(kind, DRAINING) for kind in FROM_A_LINK})
 TOO_LATE: frozenset[What] = frozenset((kind, NONE) for kind in FROM_A_LINK[1:])  # Dialled, the first, is hung up
-OPENING: tuple[type[Input], ...] = (Dialled, DialFailed, Greeted, Unconfirmed)  # what a connection that is in use no longer does
+# What a connection that is in use no longer does.
+OPENING: tuple[type[Input], ...] = (Dialled, DialFailed, Greeted, Unconfirmed)
 QUIET: frozenset[What] = frozenset((kind, role) for kind in OPENING for role in (ACTIVE, DRAINING))
 DONE: frozenset[What] = frozenset({(Ponged, DRAINING), (Silent, DRAINING), *QUIET, *TOO_LATE})
 

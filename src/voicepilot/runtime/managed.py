@@ -15,7 +15,7 @@ from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, info
 from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import Clock
 from voicepilot.runtime.perform import Performer
-from voicepilot.runtime.registry import Close, Entry
+from voicepilot.runtime.registry import Close, Entry, Warn
 from voicepilot.runtime.renewals import renew
 from voicepilot.runtime.supervisor import marked_inside, others_code
 from voicepilot.runtime.vault import SessionCredential
@@ -131,7 +131,7 @@ class SessionLink:
         except Exception:
             self._logger.exception("%s of session %s raised", name, self.session_id)
 
-    def attach(self, close: Close) -> Subscription:
+    def attach(self, close: Close, warn: Warn | None = None) -> Subscription:
         """Have `close(reason)` awaited when the session ends, unless the handle is disposed before."""
         entry = self._entry
         if entry.session.phase not in RUNNING:
@@ -146,10 +146,10 @@ class SessionLink:
                 session_id=self.session_id,
                 remediation="Close that conversation first, or start another session for a second one.",
             )
-        entry.attached = close
+        entry.attached, entry.warn = close, warn
 
         def detach() -> None:
             if entry.attached is close:
-                entry.attached = None
+                entry.attached = entry.warn = None
 
         return Subscription(detach)

@@ -11,7 +11,7 @@ from voicepilot.runtime.supervisor import Supervisor, others_code
 
 async def part(entry: Entry, reason: str, limit: float, supervisor: Supervisor, logger: logging.Logger) -> None:
     """Close the session's managed connection, if it has one; what takes longer than `limit` is cancelled."""
-    close, entry.attached = entry.attached, None
+    close, entry.attached, entry.warn = entry.attached, None, None
     if close is None:
         return
     session_id = entry.session.session_id

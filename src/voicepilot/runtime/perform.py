@@ -15,6 +15,7 @@ from functools import partial
 from msgspec import structs
 
 from voicepilot.errors import BadReplyError, KeyTimeoutError, SessionLimitError, fault_of
+from voicepilot.events import LimitApproaching
 from voicepilot.lifecycle import effects as fx
 from voicepilot.lifecycle.inputs import (
     ConnectionClosed,
@@ -148,6 +149,8 @@ class Performer:
         match effect:
             case fx.Publish(event):
                 self.observers.publish(FAMILIES[type(event)], event)
+                if entry.warn is not None and isinstance(event, LimitApproaching):
+                    entry.warn(event.limit, event.used, event.allowed)
             case fx.MintKey():
                 self._start_mint(entry, effect)
             case fx.ReleaseKey(ticket):

@@ -15,6 +15,9 @@ from voicepilot.lifecycle.session import RenewalResult, Session
 Close = Callable[[str], Awaitable[None]]
 """Closes a managed connection, told the reason."""
 
+Warn = Callable[[str, float, float], None]
+"""Tells a managed connection which limit comes near, what is used and what is allowed."""
+
 FAILED_LIMIT = 1_000
 """Records of failed sessions kept at most; a storm of failures must not fill the memory."""
 
@@ -63,6 +66,7 @@ class Entry:
         "session",
         "start",
         "wake",
+        "warn",
     )
 
     def __init__(self, session: Session) -> None:
@@ -73,6 +77,7 @@ class Entry:
         self.renewal: asyncio.Future[RenewalResult] | None = None
         self.over: asyncio.Future[None] | None = None
         self.attached: Close | None = None  # of the managed connection, if there is one
+        self.warn: Warn | None = None
         self.dialled = 0  # the last ticket whose key was given to a dial of ours
         self.mint: asyncio.Task[None] | None = None
         self.lane: Lane | None = None
