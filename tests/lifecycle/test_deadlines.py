@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,3 +117,10 @@ def test_a_new_interval_counts_from_the_change() -> None:
     assert deadlines.beat_left(10.0, SessionConfig(), faster) == 5
     assert deadlines.beat_left(10.0, SessionConfig(), SessionConfig()) == 10.0
     assert deadlines.beat_left(None, SessionConfig(enable_heartbeat=False), SessionConfig()) == 30
+
+
+def test_the_share_of_one_renewal_says_nothing_about_the_next() -> None:
+    """Else a herd that the first renewal spread out comes together again at the second."""
+    ids = [f"session-{number:05}" for number in range(10_000)]
+    sums = Counter(int(10 * (deadlines.share(each, 1) + deadlines.share(each, 2))) for each in ids)
+    assert max(sums.values()) < 1.2 * len(ids) / 10  # two independent shares: at most a tenth in any tenth

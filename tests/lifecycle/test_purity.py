@@ -19,7 +19,7 @@ ALLOWED = {
     "msgspec",
     "msgspec.structs",
     "typing",
-    "zlib",
+    "hashlib",
 }
 OURS = ("voicepilot.lifecycle", "voicepilot.errors", "voicepilot.events", "voicepilot.ports")
 CORE = sorted(Path(voicepilot.lifecycle.__file__).parent.glob("*.py"))

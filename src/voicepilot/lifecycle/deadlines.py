@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.session import Lease, Session
@@ -18,8 +18,12 @@ MINT_LIMIT_FLOOR = 2.0
 
 
 def share(session_id: str, number: int) -> float:
-    """A number from 0 to 1 that looks random and is always the same for the same session and number."""
-    return zlib.crc32(f"{session_id}/{number}".encode()) / 0xFFFF_FFFF
+    """A number from 0 to 1 that looks random and is always the same for the same session and number.
+
+    Not a checksum such as CRC-32: it is linear, so that all sessions' next numbers would be theirs of now, moved alike.
+    """
+    digest = hashlib.blake2b(f"{session_id}/{number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 def renewal_time(key: Lease, config: SessionConfig, session_id: str) -> float:
