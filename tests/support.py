@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from voicepilot import SessionConfig, SessionManager
+from voicepilot.runtime.managed import SessionLink
 from voicepilot.runtime.perform import Performer
 from voicepilot.testing import FakeKeyService, FakePurger, Recorder, VirtualClock
 
@@ -43,6 +45,12 @@ class World:
     @property
     def performer(self) -> Performer:
         return self.manager._performer
+
+    def link(self, session_id: str) -> SessionLink:
+        """The session as a managed connection has it."""
+        entry = self.performer.registry.get(session_id)
+        assert entry is not None
+        return SessionLink(self.performer, entry, self.clock, logging.getLogger("voicepilot"))
 
     def keys_held(self) -> int:
         return len(self.performer.vault)

@@ -11,7 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from tests.lifecycle.driver import DOWN, RECEIPT, REFUSED, Driver
-from voicepilot.events import SessionEnded, SessionStarted, StateChanged
+from voicepilot.events import (
+    LimitApproaching,
+    SessionEnded,
+    SessionErrorEvent,
+    SessionStarted,
+    StateChanged,
+    UsageCounted,
+)
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.effects import Forget, MintKey, ReleaseKey, ReleaseSlot, RunHook
 from voicepilot.lifecycle.inputs import (
@@ -33,10 +40,15 @@ from voicepilot.lifecycle.inputs import (
     SlotRefused,
     SlotReserved,
     StartRequested,
+    UsageReported,
 )
+from voicepilot.lifecycle.limits import Limit, is_near, is_reached
 from voicepilot.lifecycle.machine import note_activity, wake_at
 from voicepilot.lifecycle.phases import OVER, RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionStatus, Deadline
+from voicepilot.lifecycle.usage import Usage
+
+AT_LIMIT = "SESSION_LIMIT_REACHED"
 
 CONFIGS = st.fixed_dictionaries(
     {},
@@ -49,6 +61,10 @@ CONFIGS = st.fixed_dictionaries(
         "enable_heartbeat": st.booleans(),
         "enable_inactivity_timeout": st.booleans(),
         "key_life_seconds": st.sampled_from([10, 60, 600]),
+        "max_duration_seconds": st.sampled_from([None, 1, 60, 7200]),
+        "max_total_tokens": st.sampled_from([None, 100, 1_000]),
+        "max_audio_seconds": st.sampled_from([None, 10]),
+        "limit_warning_fraction": st.sampled_from([0.5, 0.9, 1]),
     },
 )
 SECONDS = st.sampled_from([0.0, 0.01, 0.5, 1.0, 3.0, 10.0, 60.0, 400.0, 7200.0])
@@ -133,6 +149,10 @@ class Life(RuleBasedStateMachine):
     @rule(status=st.sampled_from(ConnectionStatus))
     def the_transport_reports(self, status: ConnectionStatus) -> None:
         self.driver.tell(ConnectionReported(status))
+
+    @rule(tokens=st.sampled_from([0, 1, 60, 500]), seconds=st.sampled_from([0.0, 0.25, 6.0]))
+    def something_is_used(self, tokens: int, seconds: float) -> None:
+        self.driver.tell(UsageReported(Usage(input_tokens=tokens, output_audio_seconds=seconds)))
 
     @rule()
     def the_key_is_rejected(self) -> None:
@@ -232,6 +252,34 @@ class Life(RuleBasedStateMachine):
         if session.frozen:
             assert session.idle_at is None
             assert session.beat_at is None
+
+    @invariant()
+    def what_was_used_is_told_and_summed(self) -> None:
+        total = sum((event.added for event in self.driver.events(UsageCounted)), Usage())
+        assert self.driver.session.usage == total
+
+    @invariant()
+    def a_session_that_used_up_a_limit_ends_at_once(self) -> None:
+        session, now = self.driver.session, self.driver.now
+        if session.phase in RUNNING and any(is_reached(session, limit, now) for limit in Limit):
+            assert session.limit_at is not None
+            assert session.limit_at <= now
+
+    @invariant()
+    def a_limit_that_is_near_was_told(self) -> None:
+        session, now = self.driver.session, self.driver.now
+        if session.phase in RUNNING:
+            near = {limit for limit in Limit if is_near(session, limit, now)}
+            due = {Limit.DURATION} if session.warn_at is not None and session.warn_at <= now else set()
+            assert session.warned == near - due
+            assert near - due <= {event.limit for event in self.driver.events(LimitApproaching)}
+
+    @invariant()
+    def a_limit_ends_a_session_that_reached_it_and_no_other(self) -> None:
+        session = self.driver.session
+        if session.farewell and session.farewell.reason == "limit-reached" and session.phase is not Phase.FAILED:
+            (told,) = [event for event in self.driver.events(SessionErrorEvent) if event.error.code == AT_LIMIT]
+            assert any(is_reached(told.session, limit, told.at) for limit in Limit)
 
     @invariant()
     def tickets_are_never_used_twice(self) -> None:

@@ -178,7 +178,7 @@ async def test_a_failed_round_tells_failed_then_error_and_never_raises() -> None
         session = await world.manager.start_session()
         world.keys.fail(RuntimeError("bug"))
         assert not (await world.manager.renew_session(session.session_id)).success
-        assert world.recorder.types()[-2:] == ["renewal-failed", "renewal-error"]
-        event = world.recorder.events[-1]
+        assert world.recorder.types()[-3:] == ["renewal-failed", "renewal-error", "degraded-changed"]
+        event = world.recorder.events[-2]
         assert isinstance(event, SessionErrorEvent)
         assert event.error.retryable

@@ -10,6 +10,7 @@ from tests.stories.cast import Application, phase
 from tests.support import World, a_world
 
 from voicepilot import (
+    ConnectionPhase,
     ConnectionStatus,
     CredentialStatus,
     Fault,
@@ -25,6 +26,7 @@ from voicepilot import (
     Statistics,
     TimerStatus,
     TimerStatuses,
+    Usage,
 )
 from voicepilot.testing import FakeKeyService
 
@@ -64,7 +66,9 @@ async def test_every_field_of_a_fresh_session() -> None:
             labels={"a": "b"},
             config=SessionConfig(retry_backoff_ms=5),
             connection_status=ConnectionStatus.UNKNOWN,
+            connection_phase=ConnectionPhase.NONE,
             degraded=False,
+            usage=Usage(),
             statistics=Statistics(),
             last_error=None,
         )
@@ -181,6 +185,7 @@ async def test_every_field_of_the_diagnostics() -> None:
             credential_status=CredentialStatus.VALID,
             key_seconds_left=590,
             connection_status=ConnectionStatus.UNKNOWN,
+            connection_phase=ConnectionPhase.NONE,
             degraded=False,
             last_error=None,
             uptime=10,

@@ -27,6 +27,7 @@ SAYS = {
         "one second",
     ],
     "Options": ["max_retry: no such session option", "heartbeat_interval_seconds=15", "enable_heartbeat=True"],
+    "Limits": ["0 tokens so far"],
     "Look": ["the key is valid for", "credential-validity pass", "Statistics("],
     "Test": [],
 }

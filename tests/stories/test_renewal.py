@@ -346,7 +346,7 @@ async def test_a_cause_that_cannot_be_retried_makes_the_session_failed(cause: Ke
         assert [event.type for event in world.recorder.events[before:]] == [
             *["state-changed", "renewal-started"],
             *["state-changed", "renewal-failed", "renewal-error", "authentication-error"],
-            *["state-changed", "session-ended"],
+            *["degraded-changed", "state-changed", "session-ended"],
         ]
         (told,) = world.recorder.of("authentication-error")
         assert told.error.remediation == cause.remediation  # type: ignore[attr-defined]  # an error event

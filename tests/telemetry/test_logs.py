@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.telemetry.watching import a_watched_world
 
+from voicepilot import Usage
 from voicepilot.errors import AuthenticationError, ConfigurationError, RateLimitError
 from voicepilot.telemetry import configure_logging
 from voicepilot.telemetry.logs import FIELDS
@@ -43,11 +44,18 @@ async def test_each_event_is_a_record_with_its_fields(output: io.StringIO) -> No
         session = await world.manager.start_session(labels={"team": "a"})
         world.fake.fail(RateLimitError("say sk-abcdefghijk", status=429, request_id="req_1"), 9)
         await world.manager.renew_session(session.session_id)
+        await world.manager.update_session_config(session.session_id, {"max_total_tokens": 100})
+        used = Usage(input_tokens=90, input_audio_seconds=2, output_audio_seconds=1)
+        world.manager.report_usage(session.session_id, used)
         await world.manager.end_session()
     told = lines(output)
     degraded = [line for line in told if line["event"] == "degraded-changed"]
     assert [(line["degraded"], line["level"]) for line in degraded] == [(True, "warning")]
-    assert [line["event"] for line in told if line not in degraded] == world.recorder.types()
+    (counted,) = [line for line in told if line["event"] == "usage-counted"]
+    assert (counted["tokens"], counted["audio_seconds"], counted["level"]) == (90, 3, "debug")
+    (limit,) = [line for line in told if line["event"] == "limit-approaching"]
+    assert (limit["limit"], limit["used"], limit["allowed"], limit["level"]) == ("max_total_tokens", 90, 100, "warning")
+    assert [line["event"] for line in told] == world.recorder.types()
     assert {line["session_id"] for line in told} == {session.session_id}
     assert all(line["labels"] == {"team": "a"} for line in told)
     error = next(line for line in told if line["event"] == "renewal-error")

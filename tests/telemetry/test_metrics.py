@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from tests.telemetry.watching import Watched, a_watched_world
 
-from voicepilot import ConversationLifecycleHooks, SessionStartError
+from voicepilot import ConnectionStatus, ConversationLifecycleHooks, SessionStartError, Usage
 from voicepilot.errors import AuthenticationError, KeyServiceError, RateLimitError
 from voicepilot.telemetry.metrics import METRICS, MOST_CODES, Metric
 from voicepilot.testing import FakeKeyService
@@ -219,12 +219,84 @@ async def test_no_session_id_is_on_any_metric() -> None:
         assert session.session_id not in repr(world.figures())
 
 
+USED = Usage(
+    input_tokens=100,
+    input_text_tokens=20,
+    input_audio_tokens=60,
+    input_image_tokens=15,
+    input_cached_tokens=40,
+    output_tokens=50,
+    output_text_tokens=10,
+    output_audio_tokens=40,
+    input_audio_seconds=2.5,
+    output_audio_seconds=1.5,
+)
+
+
+async def test_every_token_is_counted_once_by_direction_and_kind() -> None:
+    async with a_watched_world(watch={"labels": ["team"]}) as world:
+        session = await world.manager.start_session(labels={"team": "a"})
+        world.manager.report_usage(session.session_id, USED)
+        world.manager.report_usage(session.session_id, USED)
+        found = {
+            (dict(attributes)["direction"], dict(attributes)["kind"]): tokens
+            for attributes, tokens in world.points("voicepilot.tokens").items()
+            if dict(attributes)["label.team"] == "a"
+        }
+        assert found == {
+            ("input", "text"): 40,
+            ("input", "audio"): 120,
+            ("input", "image"): 30,
+            ("input", "other"): 10,
+            ("output", "text"): 20,
+            ("output", "audio"): 80,
+        }
+        assert sum(found.values()) == 2 * USED.total_tokens
+        assert list(world.points("voicepilot.tokens.cached").values()) == [80]
+        audio = {dict(attributes)["direction"]: value for attributes, value in world.points("voicepilot.audio").items()}
+        assert audio == {"input": 5, "output": 3}
+
+
+async def test_usage_without_a_split_or_without_audio_is_counted_as_far_as_it_goes() -> None:
+    async with a_watched_world() as world:
+        session = await world.manager.start_session()
+        world.manager.report_usage(session.session_id, Usage(output_tokens=7, output_text_tokens=9))
+        assert list(world.points("voicepilot.tokens").values()) == [9]
+        assert world.points("voicepilot.audio") == world.points("voicepilot.tokens.cached") == {}
+
+
+async def test_degraded_sessions_are_counted_until_they_are_well_over_or_out_of_sight() -> None:
+    async with a_watched_world() as world:
+        ids = [(await world.manager.start_session()).session_id for _ in range(3)]
+        for session_id in ids:
+            world.manager.report_connection(session_id, ConnectionStatus.FAILED)
+            world.manager.report_connection(session_id, ConnectionStatus.FAILED)
+        assert list(world.points("voicepilot.sessions.degraded").values()) == [3]
+        world.manager.report_connection(ids[0], ConnectionStatus.HEALTHY)
+        assert list(world.points("voicepilot.sessions.degraded").values()) == [2]
+        await world.manager.end_session(ids[1])
+        assert list(world.points("voicepilot.sessions.degraded").values()) == [1]
+        world.telemetry.dispose()
+        assert list(world.points("voicepilot.sessions.degraded").values()) == [0]
+
+
+async def test_a_limit_that_comes_near_is_counted_by_its_option() -> None:
+    async with a_watched_world(max_duration_seconds=100, max_audio_seconds=2) as world:
+        session = await world.manager.start_session()
+        world.manager.report_usage(session.session_id, Usage(input_audio_seconds=1.9))
+        await asyncio.sleep(91)
+        found = {dict(attributes)["limit"]: value for attributes, value in world.points("voicepilot.limits").items()}
+        assert found == {"max_audio_seconds": 1, "max_duration_seconds": 1}
+
+
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 async def test_a_metric_is_as_its_row_says(metric: Metric) -> None:
     async with a_watched_world(max_retry_attempts=1, key_life_seconds=60, inactivity_timeout_minutes=60) as world:
         session = await world.manager.start_session()
         world.fake.fail(BUSY, 9)
         await asyncio.sleep(200)
+        await world.manager.update_session_config(session.session_id, {"max_total_tokens": 1})
+        world.manager.report_usage(session.session_id, USED)
         await world.manager.end_session(session.session_id)
         data = world.figures()
     assert data is not None

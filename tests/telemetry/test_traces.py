@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import StatusCode
 from tests.telemetry.watching import Watched, a_watched_world, links, own_id, seconds
 
-from voicepilot import SessionEndedError, SessionManager, SessionStartError
+from voicepilot import SessionEndedError, SessionManager, SessionStartError, Usage
 from voicepilot.errors import AuthenticationError, KeyServiceError, ProviderUnavailableError, RateLimitError
 from voicepilot.ports import KeyRequest
 from voicepilot.telemetry import WatchedKeyService, instrument
@@ -269,8 +269,14 @@ async def test_every_attribute_is_listed() -> None:
     async with a_watched_world(max_retry_attempts=1) as world:
         session = await world.manager.start_session(labels={"team": "a"})
         world.fake.fail(BUSY)
-        await world.manager.renew_session(session.session_id)
+        world.fake.latency = 1
+        renewal = asyncio.ensure_future(world.manager.renew_session(session.session_id))
+        await asyncio.sleep(0.5)
+        await world.manager.update_session_config(session.session_id, {"max_total_tokens": 100})
+        world.manager.report_usage(session.session_id, Usage(input_tokens=90))
+        await renewal
         await world.manager.end_session()
     used = {str(name) for span in world.spans() for name in (span.attributes or {})}
+    used |= {str(name) for span in world.spans() for event in span.events for name in (event.attributes or {})}
     used |= {str(name) for span in world.spans() for link in span.links for name in (link.attributes or {})}
     assert {"voicepilot.label.<name>" if ".label." in name else name for name in used} == set(ATTRIBUTES)
