@@ -139,11 +139,38 @@ async def minted(keys: vp.EphemeralKeyService, purge: Callable[[vp.PurgeOrder], 
     purge(vp.PurgeOrder(session_id="s", reason="user-requested"))
 
 
+async def talked(manager: vp.SessionManager) -> None:
+    config = vp.ConversationConfig(max_outage_seconds=60)
+    async with manager.connect("s", model="m", config=config, instructions="…") as conversation:
+        assert_type(conversation, vp.Conversation)
+        await conversation.say("Hello!")
+        await conversation.send({"type": "response.create"})
+        await conversation.append_audio(b"\0\0")
+        await conversation.response.create(response={"instructions": "…"})
+        async for event in conversation:
+            assert_type(event, vp.ServerEvent | vp.Happening)
+            happened(event)
+
+
+def happened(event: vp.ServerEvent | vp.Happening) -> vp.Restored | None:
+    match event:
+        case vp.Handover() | vp.ConversationRestored():
+            lost: tuple[vp.Lost, ...] = event.restored.lost
+            return event.restored if lost else None
+        case vp.TurnInterrupted() | vp.InputDropped() | vp.LimitWarning() | vp.Reconnecting() | vp.ConversationEnded():
+            assert_type(event.at, float)
+    return None
+
+
 ERRORS: tuple[type[vp.VoicePilotError], ...] = (
     vp.AttemptRefusedError,
     vp.AuthenticationError,
     vp.BadReplyError,
     vp.ConfigurationError,
+    vp.ConversationClosedError,
+    vp.ConversationFullError,
+    vp.ConversationLostError,
+    vp.DialError,
     vp.KeyServiceError,
     vp.KeyTimeoutError,
     vp.MissingCredentialsError,

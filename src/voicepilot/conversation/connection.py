@@ -16,6 +16,12 @@ from voicepilot.conversation.happenings import ConversationEnded, Happening, Lim
 from voicepilot.conversation.inputs import CloseAsked, ConnectAsked
 from voicepilot.conversation.options import ConversationConfig
 from voicepilot.conversation.ports import Dialler
+from voicepilot.conversation.resources import (
+    ConversationResource,
+    InputAudioBufferResource,
+    ResponseResource,
+    SessionResource,
+)
 from voicepilot.conversation.state import Json, Phase
 from voicepilot.errors import (
     ConfigurationError,
@@ -169,6 +175,26 @@ class Conversation:
         """Stop the answer under way."""
         which = {} if response_id is None else {"response_id": response_id}
         await self.send({"type": "response.cancel", **which})
+
+    @property
+    def session(self) -> SessionResource:
+        """`session.update`, as the official client spells it."""
+        return SessionResource(self.send)
+
+    @property
+    def response(self) -> ResponseResource:
+        """`response.create` and `cancel`."""
+        return ResponseResource(self.send)
+
+    @property
+    def input_audio_buffer(self) -> InputAudioBufferResource:
+        """`input_audio_buffer.append`, `commit` and `clear`."""
+        return InputAudioBufferResource(self.send)
+
+    @property
+    def conversation(self) -> ConversationResource:
+        """`conversation.item.create`, `delete`, `retrieve` and `truncate`."""
+        return ConversationResource(self.send)
 
     def _check_open(self) -> None:
         if self._over:
