@@ -20,7 +20,7 @@ Every connection starts its script at the beginning.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, Self
 
@@ -91,11 +91,11 @@ class Script(msgspec.Struct, frozen=True):
         """A script that says what the server said in a recording; silence afterwards."""
         turns: list[ScriptedTurn] = []
         heard: str | None = None
-        for event in _server_events(lines):
+        for number, event in _server_events(lines):
             if event.get("type") == "conversation.item.input_audio_transcription.completed":
                 heard = str(event.get("transcript", ""))
             elif event.get("type") == "response.done":
-                turns.append(ScriptedTurn(hear=heard, parts=_parts(event.get("response", {}))))
+                turns.append(ScriptedTurn(hear=heard, parts=_parts(event, number)))
                 heard = None
         return cls(tuple(turns), "silence")
 
@@ -127,7 +127,7 @@ class _Reader:
         return turns[self._next] if self._next < len(turns) else None
 
 
-def _server_events(lines: Iterable[str]) -> Iterable[Json]:
+def _server_events(lines: Iterable[str]) -> Iterable[tuple[int, Json]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -136,20 +136,54 @@ def _server_events(lines: Iterable[str]) -> Iterable[Json]:
         except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigurationError(f"line {number} of the recording is no JSON: {error}", field="script") from error
         if isinstance(entry, dict) and entry.get("from") == "server" and isinstance(entry.get("event"), dict):
-            yield entry["event"]
+            yield number, entry["event"]
 
 
-def _parts(response: Json) -> tuple[Part, ...]:
-    parts: list[Part] = []
-    for item in response.get("output", ()):
-        if item.get("type") == "function_call":
-            parts.append(Call(item.get("name", ""), item.get("arguments", "{}")))
-        elif item.get("type") == "message":
-            words = (part.get("text") or part.get("transcript") or "" for part in item.get("content", ()))
-            parts.append(Say("".join(words)))
-    if response.get("status") == "failed":
-        error = (response.get("status_details") or {}).get("error") or {}
-        parts.append(
-            Fail(error.get("message") or Fail().message, error.get("code"), error.get("type") or "server_error")
-        )
-    return tuple(parts)
+# What is read of a recorded response; a recording may come from anywhere, and whatever else it holds is passed over.
+
+
+class _RecordedPart(msgspec.Struct, frozen=True):
+    text: str | None = None
+    transcript: str | None = None
+
+
+class _RecordedItem(msgspec.Struct, frozen=True):
+    type: str = ""
+    name: str = ""
+    arguments: str = "{}"
+    content: list[_RecordedPart] = []
+
+
+class _RecordedError(msgspec.Struct, frozen=True):
+    message: str | None = None
+    code: str | None = None
+    type: str | None = None
+
+
+class _RecordedDetails(msgspec.Struct, frozen=True):
+    error: _RecordedError | None = None
+
+
+class _RecordedResponse(msgspec.Struct, frozen=True):
+    status: str = ""
+    output: list[_RecordedItem] = []
+    status_details: _RecordedDetails | None = None
+
+
+def _parts(event: Json, number: int) -> tuple[Part, ...]:
+    try:
+        response = msgspec.convert(event.get("response", {}), _RecordedResponse)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"line {number} of the recording is no response: {error}", field="script") from error
+    return tuple(_said(response))
+
+
+def _said(response: _RecordedResponse) -> Iterator[Part]:
+    for item in response.output:
+        if item.type == "function_call":
+            yield Call(item.name, item.arguments)
+        elif item.type == "message":
+            yield Say("".join(part.text or part.transcript or "" for part in item.content))
+    if response.status == "failed":
+        error = (response.status_details and response.status_details.error) or _RecordedError()
+        yield Fail(error.message or Fail().message, error.code, error.type or "server_error")
