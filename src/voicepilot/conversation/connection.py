@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 
 from voicepilot.conversation.driver import Driver, Summariser
 from voicepilot.conversation.events import ServerEvent
-from voicepilot.conversation.happenings import ConversationEnded, Happening, LimitWarning
+from voicepilot.conversation.happenings import ConversationEnded, Happening, InputDropped, LimitWarning
 from voicepilot.conversation.inputs import CloseAsked, ConnectAsked
 from voicepilot.conversation.options import ConversationConfig
 from voicepilot.conversation.ports import Dialler
@@ -227,7 +227,11 @@ class Conversation:
             raise self._closed() from None
 
     def tell(self, event: Json | Happening) -> None:
-        """Put something into the stream."""
+        """Put something into the stream; pieces of lost audio that follow each other become one."""
+        last = self._events[-1] if self._events else None
+        if isinstance(event, InputDropped) and isinstance(last, InputDropped) and last.end == event.start:
+            self._events[-1] = InputDropped(at=event.at, start=last.start, end=event.end)
+            return
         self._events.append(event)
         if len(self._events) >= self._most:
             self._driver.room.clear()

@@ -233,13 +233,15 @@ class Driver:
             self.apply(DialFailed(number, _fault_of(error)))
             return
         line.socket = socket
+        if line.hung_up:  # while it was dialled
+            await socket.close()
+            return
         try:
-            if line.hung_up:
-                return
             self.apply(Dialled(number))
             await self._read(number, socket)
         finally:
-            await socket.close()
+            if not line.hung_up:  # else whoever did closes it
+                await socket.close()
 
     async def _dial(self, line: Line) -> Socket:
         credential = await self._session.fresh_credential()
@@ -291,7 +293,14 @@ class Driver:
         elif event["type"] == "session.created":
             self.apply(Greeted(number, event, self._life(event)))
         else:
+            self._learn(number, event)
+
+    def _learn(self, number: int, event: Json) -> None:
+        try:
             self.apply(Heard(number, event))
+        except Exception:  # a mistake of ours must not end the call: another connection starts from what is known
+            self._logger.exception("%s could not be taken in for session %s", event["type"], self._session.session_id)
+            self.apply(Fell(number, CONFUSED))
 
     def _life(self, event: Json) -> float | None:
         """Seconds until the provider ends the connection. Its clock may differ from ours, within reason."""
@@ -374,6 +383,14 @@ class Driver:
         async with asyncio.timeout(SUMMARY_LIMIT):
             text = await summarise(items)
         self.apply(Summarised(tuple(str(item["id"]) for item in items), text))
+
+
+CONFUSED = Fault(
+    code="EVENT_NOT_UNDERSTOOD",
+    message="an event of the provider could not be taken in",
+    remediation="The connection is replaced. Please report the logged error.",
+    retryable=True,
+)
 
 
 def _fault_of(error: Exception) -> Fault:

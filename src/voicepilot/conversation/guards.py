@@ -6,6 +6,9 @@ from voicepilot.conversation.inputs import DialFailed, Fell, Heard, Input
 from voicepilot.conversation.link import Stage
 from voicepilot.conversation.state import State
 
+STEADY = 5.0
+"""Seconds after which a connection was of use even if nobody wanted an answer."""
+
 
 def can_be_cured(_: State, given: DialFailed | Fell, __: float) -> bool:
     """Whether trying again can help."""
@@ -62,6 +65,12 @@ def has_still_to_learn(state: State, given: Input, now: float) -> bool:
 def is_settled(state: State, given: Input, now: float) -> bool:
     """Whether the old connection has said all it had to say, and the next one knows it."""
     return _old_is_done(state, now) and incoming_is_synced(state, given, now)
+
+
+def was_steady(state: State, _: Input, now: float) -> bool:
+    """Whether the connection was of use, or the next is on its way; else to dial at once would be a hot loop."""
+    link = state.active
+    return state.incoming is not None or (link is not None and (link.proved or now - link.began_at >= STEADY))
 
 
 def was_left_alone(state: State, _: Input, __: float) -> bool:

@@ -24,6 +24,7 @@ class Link:
     """A connection, from the order to dial it until it is hung up."""
 
     __slots__ = (
+        "began_at",
         "configured",
         "confirm_by",
         "creates",
@@ -38,6 +39,7 @@ class Link:
         "number",
         "owed",
         "pinged_at",
+        "proved",
         "refused",
         "renamed",
         "replayed",
@@ -55,6 +57,8 @@ class Link:
         self.cut_at = 0.0  # when the provider ends it
         self.heard_at = 0.0
         self.pinged_at: float | None = None
+        self.began_at = 0.0  # when it began to carry the conversation
+        self.proved = False  # it gave an answer
         self.session: Json = {}  # its options, as the server last said
         self.update_id = ""  # of the `session.update` that configures it
         self.configured = True

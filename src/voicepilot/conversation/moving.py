@@ -25,7 +25,7 @@ from voicepilot.conversation.inputs import CloseAsked, DialFailed, Dialled, Fell
 from voicepilot.conversation.journal import CLEAR, RESPOND
 from voicepilot.conversation.link import Link
 from voicepilot.conversation.restoring import adopt_session, dial, incoming
-from voicepilot.conversation.state import Json, State, Turn
+from voicepilot.conversation.state import Json, Phase, State, Turn
 from voicepilot.conversation.talking import send_waiting
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
@@ -161,6 +161,21 @@ def stay(state: State, _: Input, now: float) -> None:
 
 def fall(state: State, given: Fell, now: float) -> None:
     """The connection that carried the conversation is gone: dial at once, unless the next one is on its way."""
+    _lose_active(state, given, now)
+    state.flaps = 0
+    if state.incoming is None:
+        dial(state, now)
+
+
+def fall_again(state: State, given: Fell, now: float) -> None:
+    """It is gone before it was of any use: pause before the next one."""
+    _lose_active(state, given, now)
+    state.flaps += 1
+    state.attempts = state.flaps
+    state.retry_at = now + state.pause_before_dial()
+
+
+def _lose_active(state: State, given: Fell, now: float) -> None:
     old = active(state)
     state.active = None
     state.prepare_at = state.move_at = state.cut_at = None
@@ -168,23 +183,16 @@ def fall(state: State, given: Fell, now: float) -> None:
     state.give_up_at = now + state.config.max_outage_seconds
     state.out.append(HangUp(old.number))
     state.out.append(Report(ConnectionPhase.CONNECTING, ConnectionStatus.FAILED, given.fault))
+    if state.phase not in {Phase.SUSPENDING, Phase.SETTLING}:  # where the application knows already
+        state.out.append(Suspend("reconnect", answer=False))
     state.out.append(Yield(Reconnecting(at=now, fault=given.fault)))
     _interrupt(state, now)
     state.mirror.expect_no_transcripts()
-    if state.incoming is None:
-        state.attempts = 0
-        dial(state, now)
-
-
-def fall_and_tell(state: State, given: Fell, now: float) -> None:
-    """The connection fell; the application is told that input waits."""
-    state.out.append(Suspend("reconnect", answer=False))
-    fall(state, given, now)
 
 
 def carry_on(state: State, _: Input, now: float) -> None:
     """The new connection knows everything: go on with it."""
-    first, began, attempts = not state.connected, state.lost_at or now, state.attempts
+    first, began, attempts = not state.connected, state.lost_at or now, state.attempts - state.flaps
     restored = _promote(state, now)
     if first:
         return
@@ -202,6 +210,7 @@ def _promote(state: State, now: float) -> Restored:
     """Let the incoming connection carry the conversation, and send it all that waits."""
     link = incoming(state)
     state.active, state.incoming = link, None
+    link.began_at = now
     state.connected += 1
     state.attempts = 0
     state.lost_at = state.give_up_at = state.faulted = state.cut_at = None

@@ -24,6 +24,7 @@ from voicepilot.conversation.guards import (
     may_move,
     options_refused,
     was_left_alone,
+    was_steady,
 )
 from voicepilot.conversation.inputs import (
     CloseAsked,
@@ -135,8 +136,8 @@ RULES: tuple[Rule, ...] = (
 
     # A connection falls.
     Rule(CARRIED,              (Fell, ACTIVE),          move.lose,                 OVER,       when=cannot_be_cured),
-    Rule(_in(LIVE, PREPARING), (Fell, ACTIVE),          move.fall_and_tell,        CONNECTING),
-    Rule(_in(SUSPENDING, SETTLING), (Fell, ACTIVE),     move.fall,                 CONNECTING),
+    Rule(CARRIED,              (Fell, ACTIVE),          move.fall,                 CONNECTING, when=was_steady),
+    Rule(CARRIED,              (Fell, ACTIVE),          move.fall_again,           WAITING),
     Rule(LASTING,              (Fell, DRAINING),        move.release),
 
     # Silence.

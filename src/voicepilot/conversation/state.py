@@ -64,6 +64,7 @@ class State:
         "cut_at",
         "drains",
         "faulted",
+        "flaps",
         "forced",
         "give_up_at",
         "incoming",
@@ -111,6 +112,7 @@ class State:
         self.cleared = False  # the old connection has taken note that its uncommitted audio is ours again
         self.must_move = False  # the cut is near: move whoever speaks
         self.forced = False  # the end of an answer was not awaited
+        self.flaps = 0  # connections in a row that fell before they were of any use
         self.faulted: Fault | None = None  # why the last dial or connection failed
         self.lost_at: float | None = None  # when the connection fell
         self.attempts = 0  # dials since then

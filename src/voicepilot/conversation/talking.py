@@ -189,8 +189,9 @@ def _answer_began(state: State, _: Link, event: Json, __: float) -> None:
     state.turn.asked[event["response"]["id"]] = asked.event if asked else again
 
 
-def _answer_over(state: State, _: Link, event: Json, __: float) -> None:
+def _answer_over(state: State, link: Link, event: Json, _: float) -> None:
     response = event["response"]
+    link.proved = True
     state.turn.asked.pop(response.get("id"), None)
     state.turn.cancelled.discard(response.get("id"))
     count(state, usage_of(response))
