@@ -17,7 +17,7 @@ LONGEST = 4_096  # bytes of an input
 STUCK = 10  # seconds after which an input counts as a hang
 MOST_MEMORY = 2_048  # megabytes
 
-with atheris.instrument_imports(include=["voicepilot", "tests.fuzz.targets", "tests.fuzz.command_line"]):
+with atheris.instrument_imports(include=["voicepilot", "tests.fuzz"]):
     from tests.fuzz.targets import TARGETS
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from tests.fuzz.command_line import try_arguments
 from tests.fuzz.judging import judge_key
+from tests.fuzz.listening import try_server_frames
 
 from voicepilot.build import check_settings
 from voicepilot.config.listing import listed
@@ -169,6 +170,7 @@ def try_script(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "mint-replies": try_mint_reply,
     "client-frames": try_client_frames,
+    "server-frames": try_server_frames,
     "settings-files": try_settings_file,
     "scripts": try_script,
     "command-lines": try_arguments,
