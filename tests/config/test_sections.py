@@ -90,6 +90,16 @@ def test_never_is_the_word_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().breaker_options() == BreakerOptions(slow_after=None, failures_in_a_row=None)
 
 
+def test_a_session_has_no_limits_unless_they_are_set_and_never_takes_one_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().session_config() == SessionConfig()
+    Path("voicepilot.toml").write_text("[sessions]\nmax_total_tokens = 1000\nmax_duration_seconds = 3600\n")
+    monkeypatch.setenv("VOICEPILOT_SESSIONS__MAX_DURATION_SECONDS", "never")
+    limited = Settings.load(max_audio_seconds=60).session_config()
+    assert (limited.max_total_tokens, limited.max_duration_seconds, limited.max_audio_seconds) == (1000, None, 60)
+    with pytest.raises(ConfigurationError, match=r"max_total_tokens.* must be between 1 and 1000000000 tokens"):
+        Settings.load(max_total_tokens=0)
+
+
 def test_everything_wrong_in_any_section_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOICEPILOT_RECOVERY__BREAKER_PROBES", "0")
     monkeypatch.setenv("VOICEPILOT_SESSION__MODEL", "x")

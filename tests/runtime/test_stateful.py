@@ -26,6 +26,7 @@ from voicepilot import (
     EphemeralKey,
     Event,
     KeyRequest,
+    LimitApproaching,
     NetworkError,
     NotInitializedError,
     Phase,
@@ -35,7 +36,10 @@ from voicepilot import (
     SessionErrorEvent,
     SessionStarted,
     StateChanged,
+    Usage,
 )
+from voicepilot.lifecycle.phases import RUNNING
+from voicepilot.runtime.managed import SessionLink
 from voicepilot.testing import FakeKeyService, VirtualTimeLoop
 
 LIMIT = 4
@@ -88,6 +92,8 @@ class Life(RuleBasedStateMachine):
         self.ids: list[str] = []
         self.ending: dict[str, float] = {}  # when a session was asked to end, on the loop's clock
         self.spoken: dict[str, list[float]] = {}  # the activity we caused
+        self.attached: Counter[str] = Counter()  # connections that were not closed yet
+        self.dialled: set[str] = set()  # the keys that dials were given
         self.disposed = False
         self.run(self.manager.initialize())
         self.manager.on_session_state_changed(self._note)
@@ -192,6 +198,58 @@ class Life(RuleBasedStateMachine):
 
         self.run(report())
 
+    @rule(
+        n=st.integers(0, 50),
+        duration=st.sampled_from([None, 1, 30, 100]),
+        tokens=st.sampled_from([None, 100, 10_000]),
+        fraction=st.sampled_from([0.5, 1]),
+    )
+    def leash(self, n: int, duration: float | None, tokens: int | None, fraction: float) -> None:
+        changes = {"max_duration_seconds": duration, "max_total_tokens": tokens, "limit_warning_fraction": fraction}
+        self.run(self._call(self.manager.update_session_config(self.pick(n), changes)))
+
+    @rule(n=st.integers(0, 50), tokens=st.sampled_from([1, 60, 20_000]))
+    def use(self, n: int, tokens: int) -> None:
+        async def use() -> None:
+            with contextlib.suppress(SessionError, NotInitializedError):
+                self.manager.report_usage(self.pick(n), Usage(input_tokens=tokens))
+
+        self.run(use())
+
+    @rule(n=st.integers(0, 50), kind=st.sampled_from(["quick", "hangs", "deaf", "raises"]))
+    def connect(self, n: int, kind: str) -> None:
+        """Attach what a conversation attaches, and count that it is closed once and never after."""
+        entry = self.world.performer.registry.get(self.pick(n))
+        if entry is None or entry.attached is not None or entry.session.phase not in RUNNING:
+            return
+        session_id = entry.session.session_id
+
+        async def close(_: str) -> None:
+            self.attached[session_id] -= 1
+            end = asyncio.get_running_loop().time() + {"quick": 0.0, "raises": 0.0}.get(kind, 9.0)
+            while (left := end - asyncio.get_running_loop().time()) > 0:
+                try:
+                    await asyncio.sleep(left)
+                except asyncio.CancelledError:
+                    if kind != "deaf":
+                        raise
+            if kind == "raises":
+                raise OSError("a connection's bug")
+
+        self.attached[session_id] += 1
+        self.world.link(session_id).attach(close)
+
+    @rule(n=st.integers(0, 50))
+    def dial(self, n: int) -> None:
+        if self.world.performer.registry.get(self.pick(n)) is not None:
+            self.run(self._call(self._dial(self.world.link(self.pick(n)))))
+
+    async def _dial(self, link: SessionLink) -> None:
+        key = await link.fresh_credential()
+        assert key.reveal() not in self.dialled
+        assert key.expires_at > link.now()
+        self.dialled.add(key.reveal())
+
     @rule(n=st.integers(0, 50))
     def cancel(self, n: int) -> None:
         async def cancel() -> None:
@@ -265,6 +323,33 @@ class Life(RuleBasedStateMachine):
             last = max(began[event.session_id], *spoken)
             assert event.at - last >= 60 - 1e-3
 
+    @invariant()
+    def no_session_outlives_its_duration(self) -> None:
+        for entry in self.world.performer.registry.live():
+            session = entry.session
+            most = session.config.max_duration_seconds
+            if session.phase in RUNNING and session.started_at is not None and most is not None:
+                assert session.limit_at is not None
+                assert session.limit_at <= session.started_at + most
+                assert entry.wake is not None
+                assert entry.wake <= session.limit_at
+
+    @invariant()
+    def a_limit_that_was_reached_was_told_before(self) -> None:
+        told: set[str] = set()
+        for event in self.world.recorder.events:
+            if isinstance(event, LimitApproaching):
+                told.add(event.session_id)
+                assert event.used >= event.allowed / 2 - 1e-6
+            elif isinstance(event, SessionErrorEvent) and event.error.code == "SESSION_LIMIT_REACHED":
+                assert event.session_id in told
+
+    @invariant()
+    def a_connection_is_closed_once_with_its_session(self) -> None:
+        live = {entry.session.session_id for entry in self.world.performer.registry.live()}
+        for session_id, count in self.attached.items():
+            assert 0 <= count <= (1 if session_id in live else 0)
+
     def teardown(self) -> None:
         async def finish() -> None:
             self.keys.mood = "good"
@@ -278,6 +363,7 @@ class Life(RuleBasedStateMachine):
             self.run(finish())
             self.every_session_tells_its_life_in_order()
             assert self.vault.taken == self.vault.released
+            assert not +self.attached
             assert len(self.vault) == 0
 
             async def leftovers() -> list[str]:
