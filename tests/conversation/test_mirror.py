@@ -54,7 +54,6 @@ SECOND = base64.b64encode(bytes(48_000)).decode()
         ([added(user("a", "A")), *begun("b", after=None)], "ab"),
         ([added(user("a", "A")), added(user("b", "B"), "unknown")], "ab"),
         ([added(user("a", "A")), added(user("b", "B"), "a"), done(user("b", "B"), None)], "ab"),
-        ([added(user("a", "A")), session(), added(user("b", "B"), None)], "ab"),
         ([done(user("a", "A")), {**added(user("b", "B"), "a"), "type": "conversation.item.created"}], "ab"),
         ([added(user("a", "A")), {"type": "conversation.item.deleted", "item_id": "a"}, added(user("b", "B"))], "b"),
     ],
@@ -312,10 +311,22 @@ def test_nothing_is_said_of_an_empty_transcript() -> None:
     assert [(lost.item_id, lost.reason) for lost in mirror.replay().lost] == [("a", "its transcript is empty")]
 
 
+def test_a_transcript_of_a_part_that_is_not_there_is_nothing() -> None:
+    mirror = heard(mirror_of(user("a", "A")), {**transcribed("a", "B"), "content_index": 7}, transcribed("?", "C"))
+    assert told(mirror.replay()) == ["user: A"]
+
+
 def test_the_rate_of_the_audio_counts() -> None:
     mirror = heard(Mirror(max_audio_seconds=2), TRANSCRIBING, committed("a"))
     mirror.keep_audio("a", [SECOND], rate=8_000)
     assert mirror.replay().events == ()
+
+
+@pytest.mark.parametrize(("form", "kept"), [("audio/pcm", 1), ("audio/pcmu", 6), ("audio/pcma", 6)])
+def test_or_the_sessions_format_tells_it(form: str, kept: float) -> None:
+    mirror = heard(Mirror(), session(input={"format": {"type": form}}), committed("a"))
+    mirror.keep_audio("a", [SECOND])
+    assert mirror._recordings.seconds == kept
 
 
 def test_what_the_echo_leaves_out_is_remembered_from_the_client() -> None:

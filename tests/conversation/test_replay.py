@@ -132,6 +132,12 @@ def test_a_call_without_output_yet_is_sent() -> None:
     assert told(mirror_of(call("a", "c1")).replay()) == ["function_call: {}"]
 
 
+def test_a_call_without_id_is_sent_but_nothing_can_answer_it() -> None:
+    replay = mirror_of(call("a", "", call_id=None), {**output("b", ""), "call_id": None}).replay()
+    assert items_of(replay) == [{"id": "a", "type": "function_call", "name": "look", "arguments": "{}"}]
+    assert replay.lost == (Lost("b", "there is no call that it answers"),)
+
+
 def test_an_output_waits_for_the_end_of_its_call() -> None:
     calling = {"id": "a", "type": "function_call", "status": "in_progress", "call_id": "c1", "name": "f"}
     mirror = heard(Mirror(), added({**calling, "arguments": ""}), added(output("b", "c1"), "a"))

@@ -57,9 +57,9 @@ class Mirror:
         self._running: dict[str, _Running] = {}
         self._awaited: dict[str, None] = {}  # items whose transcript is to come, oldest first
         self._summary: str | None = None
-        self._here = False  # the connection we hear has items
         self._rate = 48  # bytes of the assistant's audio a millisecond
-        self._form = ""  # the user's audio format
+        self._heard_rate = 48_000  # bytes of the user's audio a second
+        self._form = ""  # its format
         self._transcribes = True
         self._spoken = "output_text"
         self._deltas: Mapping[str, Callable[[Mapping[str, Any]], None]] = self._hot_handlers()
@@ -98,7 +98,7 @@ class Mirror:
     def _handlers(self) -> dict[str, Callable[[Told], None]]:
         transcription = "conversation.item.input_audio_transcription"
         return {
-            "session.created": self._connected,
+            "session.created": self._configured,
             "session.updated": self._configured,
             "conversation.item.added": self._added,
             "conversation.item.created": self._added,
@@ -133,9 +133,11 @@ class Mirror:
         entry.learn({"content": bare})
         self._items.weigh(entry)
 
-    def keep_audio(self, item_id: str, audio: Iterable[str], *, rate: float = 48_000, content_index: int = 0) -> None:
-        """Keep what the user said in an item: pieces of base64, and the bytes in a second of it."""
-        self._recordings.keep(item_id, content_index, audio, rate, self._form)
+    def keep_audio(
+        self, item_id: str, audio: Iterable[str], *, rate: float | None = None, content_index: int = 0
+    ) -> None:
+        """Keep what the user said in an item: pieces of base64, with so many bytes a second, or as the session says."""
+        self._recordings.keep(item_id, content_index, audio, rate or self._heard_rate, self._form)
         entry = self._items.get(item_id)
         if entry is not None and entry.is_transcribed(content_index):
             self._recordings.transcribed(item_id, content_index)
@@ -158,13 +160,10 @@ class Mirror:
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    def _connected(self, told: Told) -> None:
-        self._here = False
-        self._configured(told)
-
     def _configured(self, told: Told) -> None:
         heard, spoken = (audio_settings(told.session, side) for side in ("input", "output"))
         self._form = form_of(heard)
+        self._heard_rate = 1_000 * rate_of(heard)
         self._rate = rate_of(spoken)
         self._transcribes = heard.get("transcription") is not None
         self._spoken = "output_text" if "audio" in told.session else "text"
@@ -174,9 +173,8 @@ class Mirror:
     def _added(self, told: Told) -> None:
         entry = self._items.learn(told.item)
         if entry is not None:
-            # Typed items alone can be put in front; on a new connection anything may be the first.
-            self._items.place(entry, told.previous_item_id, in_front=self._here and entry.is_typed)
-        self._here = True
+            # Typed items alone can be put in front; what is spoken is last, or first on a connection with nothing.
+            self._items.place(entry, told.previous_item_id, in_front=entry.is_typed)
         self._items.make_room()
 
     def _done(self, told: Told) -> None:
