@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 
 def steady_clock() -> Callable[[], float]:
@@ -16,7 +17,7 @@ def steady_clock() -> Callable[[], float]:
     for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC" if sys.platform == "darwin" else ""):
         if name and hasattr(time, name):
             kind: int = getattr(time, name)
-            return lambda: time.clock_gettime(kind)
+            return partial(time.clock_gettime, kind)
     return time.monotonic
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from voicepilot.errors import NotInitializedError
@@ -18,6 +19,9 @@ COLLABORATOR_LIMIT = 2.0
 
 DRAIN_LIMIT = 1.0
 """Seconds that dispose gives async handlers to hear of the last events."""
+
+SLICE = 100
+"""Sessions that dispose ends in one go before what they wait for gets its turn."""
 
 END_LIMIT = 3.0
 END_LIMIT_EACH = 0.001
@@ -103,16 +107,27 @@ class Life:
         self.state = "disposing"
         if self._at_end is not None:
             self._at_end()
-        live = [entry.until_over() for entry in self._performer.registry.live()]
-        for entry in self._performer.registry.live():
-            self._performer.apply(entry, EndRequested("disposed"))
-        if live:
-            await asyncio.wait(live, timeout=END_LIMIT + END_LIMIT_EACH * len(live))
+        await self._end_all()
         await self._performer.observers.drain(DRAIN_LIMIT)
         self._performer.close()
         self._timers.close()
         await self._let_go()
         self.state = "disposed"
+
+    async def _end_all(self) -> None:
+        """Ask every session to end, and wait; what ends promptly is gone before the last is asked."""
+        live = deque(self._performer.registry.live())
+        over: deque[asyncio.Future[None]] = deque()
+        limit = END_LIMIT + END_LIMIT_EACH * len(live)
+        while live:
+            over.append(live[0].until_over())
+            self._performer.apply(live.popleft(), EndRequested("disposed"))
+            if len(live) % SLICE == 0:
+                await asyncio.sleep(0)
+                while over and over[0].done():
+                    over.popleft()
+        if over:
+            await asyncio.wait(over, timeout=limit)
 
     async def _let_go(self) -> None:
         """Dispose what is ours, the last first; one that fails or hangs does not hold up the others."""

@@ -121,10 +121,14 @@ class SessionTimerManager:
             self._sleeper.apply(entry, given)
 
     def _arm(self) -> None:
-        self._disarm()
-        if self._heap and self._sleeper:
-            delay = min(LOOK_AGAIN, max(0.0, self._heap[0][0] - self.clock.now()))
-            self._handle = asyncio.get_running_loop().call_later(delay, self._look, context=self._context)
+        """Look when the soonest deadline is due; a look that comes sooner anyway will do."""
+        if not self._heap or self._sleeper is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + min(LOOK_AGAIN, max(0.0, self._heap[0][0] - self.clock.now()))
+        if self._handle is None or self._handle.when() > at:
+            self._disarm()
+            self._handle = loop.call_at(at, self._look, context=self._context)
 
     def _disarm(self) -> None:
         if self._handle:
