@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +20,7 @@ from yarl import URL
 
 from voicepilot.conversation.faults import fault_of_bad_handshake, fault_of_refused_dial
 from voicepilot.conversation.ports import Closed, Pong
-from voicepilot.errors import DialError, Fault, NotInitializedError
+from voicepilot.errors import DialError, Fault, NotInitializedError, RequestRefusedError
 from voicepilot.network.faults import fault_of_breakdown
 from voicepilot.network.reply import Reply
 from voicepilot.network.route import proxy_for, trusted
@@ -28,6 +29,7 @@ from voicepilot.network.secrets import Secret
 MOST_RECEIVED = 64 * 1024 * 1024  # bytes of one message; the provider's largest are the audio of a retrieved item
 MOST_UNSENT = 32 * 1024 * 1024  # bytes the other side has not taken; the largest legal event is 20 MiB
 STUCK = 16 * 1024  # unsent bytes below which aiohttp never waits for room: asyncio's low-water mark
+GOES_ON = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 CLOSING = 1.0  # seconds the other side has to answer a close frame
 BODY = 1.0  # seconds the body of a refusal may take …
 MOST_BODY = 64 * 1024  # … and how much of it is read
@@ -61,13 +63,15 @@ class _Wire(aiohttp.ClientWebSocketResponse):
 class WebSocket:
     """One connection; a conversation's `Socket`."""
 
-    __slots__ = ("__weakref__", "_end", "_forget", "_sending", "_wire")
+    __slots__ = ("__weakref__", "_end", "_forget", "_parted", "_reading", "_sending", "_wire")
 
     def __init__(self, wire: _Wire, forget: Callable[[WebSocket], None]) -> None:
         self._wire = wire
         self._forget = forget
         self._end: Closed | None = None  # what there is to receive from now on
         self._sending = asyncio.Lock()
+        self._reading = False
+        self._parted: asyncio.Future[None] | None = None  # of a close: its answer is read, or the reader is gone
 
     async def send(self, text: str) -> None:
         """Send a text frame, after those asked for before it. Waits while the other side takes nothing.
@@ -77,25 +81,25 @@ class WebSocket:
         async with self._sending:
             if self._unsent() > MOST_UNSENT:
                 self.cut()
-            if not await self._written(text):
+            if self._end is not None or not await self._put(text.encode(), WSMsgType.TEXT):
                 raise ConnectionResetError("the WebSocket is closed")
 
     async def receive(self) -> str | Pong | Closed:
-        """The next thing that arrives. One reader at a time."""
+        """The next thing that arrives. One reader at a time; one that is cancelled misses nothing."""
         while self._end is None:
-            message = await self._wire.receive()
+            message = await self._next()
             match message.type:
                 case WSMsgType.TEXT:
                     return str(message.data)
                 case WSMsgType.PONG:
                     return Pong()
                 case WSMsgType.PING:
-                    await self._answered(message.data)
+                    await self._put_aside(message.data, WSMsgType.PONG)
                 case WSMsgType.BINARY:
                     with suppress(UnicodeDecodeError):
                         return bytes(message.data).decode()
                 case _:
-                    self._end = self._end or _end_of(message)
+                    await self._part(message)
         return self._end
 
     async def ping(self) -> None:
@@ -103,7 +107,7 @@ class WebSocket:
 
         Never waits: while the other side does not take what was sent before, it is not asked.
         """
-        if not await self._asked():
+        if self._end is not None or not await self._put_aside(b"", WSMsgType.PING):
             raise ConnectionResetError("the WebSocket is closed")
 
     async def close(self, code: int = 1000) -> None:
@@ -112,8 +116,9 @@ class WebSocket:
             self._end = Closed(code)
             try:
                 async with asyncio.timeout(CLOSING):
-                    await self._wire.close(code=code)
-            except (TimeoutError, aiohttp.ClientError, OSError):
+                    if await self._put(_code(code), WSMsgType.CLOSE):
+                        await self._answer_to_close()
+            except TimeoutError:
                 pass
             finally:
                 self.cut()
@@ -124,11 +129,30 @@ class WebSocket:
         self._forget(self)
         self._wire.cut()
 
-    async def _written(self, text: str) -> bool:
+    async def _answer_to_close(self) -> None:
+        if self._reading:
+            self._parted = asyncio.get_running_loop().create_future()
+            await self._parted
+        else:
+            await self._next()
+
+    async def _next(self) -> aiohttp.WSMessage:
+        """What comes next; once a close is under way, only the end counts."""
+        self._reading = True
         try:
-            if self._end is not None:
-                return False
-            await self._wire.send_str(text)
+            message = await self._wire.receive()
+            while self._end is not None and message.type in GOES_ON:
+                message = await self._wire.receive()
+        finally:
+            self._reading = False
+            if self._parted is not None and not self._parted.done():
+                self._parted.set_result(None)
+        return message
+
+    async def _put(self, data: bytes, kind: WSMsgType) -> bool:
+        """Write a frame, and wait for room; whether the connection is still there."""
+        try:
+            await self._wire.send_frame(data, kind)
         except ConnectionError:
             return False
         except asyncio.CancelledError:
@@ -138,19 +162,15 @@ class WebSocket:
                 raise
         return True
 
-    async def _asked(self) -> bool:
-        if self._end is not None:
-            return False
-        with suppress(ConnectionError):
-            if self._unsent() <= STUCK:
-                await self._wire.ping()
-            return True
-        return False
+    async def _put_aside(self, data: bytes, kind: WSMsgType) -> bool:
+        """The same without waiting: where the other side takes nothing, the frame is left out."""
+        return self._unsent() > STUCK or await self._put(data, kind)
 
-    async def _answered(self, data: bytes) -> None:
-        with suppress(ConnectionError):
-            if self._unsent() <= STUCK:
-                await self._wire.pong(data)
+    async def _part(self, last: aiohttp.WSMessage) -> None:
+        if self._end is None and last.type is WSMsgType.CLOSE:
+            await self._put_aside(_code(last.data), WSMsgType.CLOSE)
+        self._end = self._end or _end_of(last)
+        self.cut()
 
     def _unsent(self) -> int:
         transport = self._wire.transport
@@ -192,7 +212,9 @@ class WebSocketDialler:
             return error.fault
         except aiohttp.WSServerHandshakeError:
             return fault_of_bad_handshake(_where(url))
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (ValueError, aiohttp.InvalidURL):
+            return RequestRefusedError("the address or the key cannot be put into a request").fault
+        except (aiohttp.ClientError, OSError) as error:
             return fault_of_breakdown(error, _where(url)).fault
 
     async def _upgraded(self, url: str, token: str) -> _Wire:
@@ -201,7 +223,8 @@ class WebSocketDialler:
             headers={"Authorization": f"Bearer {token}"},
             proxy=proxy_for(url),
             ssl=self._trust(url),
-            autoping=False,  # aiohttp would keep the pongs for itself
+            autoping=False,  # aiohttp would keep the pongs for itself …
+            autoclose=False,  # … and wait for a second close frame when the first has no code
             max_msg_size=MOST_RECEIVED,
         )
         if not isinstance(wire, _Wire):
@@ -260,6 +283,10 @@ class WebSocketDialler:
 
 def _where(url: str | URL) -> str:
     return f"opening a WebSocket at {URL(url).host_port_subcomponent}"
+
+
+def _code(code: int | None) -> bytes:
+    return struct.pack("!H", code) if code else b""
 
 
 def _end_of(message: aiohttp.WSMessage) -> Closed:
