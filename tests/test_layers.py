@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "network",
         "conversation",
     },
+    "sim": {"credentials", "errors", "events", "lifecycle", "network", "ports", "recovery", "runtime", "testing"},
     "telemetry": {"subscription", "errors", "events", "ports"},
     "build": {"config", "credentials", "errors", "ports", "privacy", "recovery", "runtime", "telemetry"},
 }

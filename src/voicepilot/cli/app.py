@@ -225,3 +225,50 @@ def doctor(
         azure_endpoint=azure_endpoint,
         model=model,
     )
+
+
+@app.command(short_help="What a bad day at the provider does to these settings, in virtual time.")
+def simulate(
+    scenario: Annotated[
+        str, typer.Option(metavar="NAME", help="What kind of day; --list says which there are.")
+    ] = "provider-bad-day",
+    sessions: Annotated[int, typer.Option(min=1, max=100_000, help="Callers, each with one session at a time.")] = 50,
+    hours: Annotated[float, typer.Option(min=0.01, max=720, help="How long the day is.")] = 8,
+    seed: Annotated[int, typer.Option(help="Chance follows from it: the same seed gives the same day.")] = 1,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OPTION=A,B", help="Run the day for each value of a session option, such as margin=10,30."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")] = False,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a page with figures and a timeline, too.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Use these settings.", show_default="./voicepilot.toml")
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="Say which scenarios there are, and end.")] = False,
+) -> int:
+    """See what a day at the provider does to these settings, before it happens.
+
+    The real session manager, key service and recovery run in virtual time against a simulated provider; people come,
+    talk and go. The report says how long sessions were without a valid key, and what it took to renew. Everything that
+    must hold is checked all the time.
+
+    Exit code: 0 if it all held, 1 if not; then the seed and the command that replays it are shown.
+    """
+    from voicepilot.cli.simulate import list_scenarios, simulate_days  # noqa: PLC0415 - --help must not wait for it
+
+    if show_list:
+        return list_scenarios()
+    return simulate_days(
+        scenario=scenario,
+        sessions=sessions,
+        hours=hours,
+        seed=seed,
+        as_json=as_json,
+        html=html,
+        compare=compare,
+        config_file=config,
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -85,3 +87,12 @@ def terminal() -> Console:
 def live(console: Console) -> Live:
     """A place at the bottom of the terminal that is drawn when it is told to."""
     return Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[float], None]]:
+    """A bar that is moved by telling it which part is done, from 0 to 1; it goes when it is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=terminal(), transient=True) as drawn:
+        task = drawn.add_task(title, total=1.0)
+        yield lambda done: drawn.update(task, completed=done)

@@ -1,0 +1,92 @@
+"""What may cost a session its key: disturbances as they came, and how long one may last before it costs anything.
+
+A gap without a valid key is excused only by a disturbance that lasted longer than the margin allows. How long that is
+follows from how the breaker rests: breaks of `first_break`, then longer each time, each waited out with a spread of a
+quarter. The last break that can have begun while the disturbance lasted must be over before the margin is.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.sim.faults import HARMLESS, SLOW_TO_SHOW, Spell, Trouble
+
+APART = 90.0
+"""Seconds of quiet after which one disturbance is over: more than the longest break, with its spread."""
+
+SPREAD = 1.25
+"""How much longer than the break a refused attempt waits at most."""
+
+ANSWER = 3.5
+"""Seconds that asking again, and the slowest answer of a calm day, take."""
+
+TAILS = {Trouble.HANG: 10.0, Trouble.LATE: 20.0, Trouble.SLOW: 10.0}
+"""Seconds for which requests that met the trouble go on taking up room after it is over."""
+
+
+class Run(msgspec.Struct):
+    """A stretch in which something was wrong, short pauses included."""
+
+    begins: float
+    ends: float
+    hidden: bool = False  # some of it showed only in the time that attempts took
+    asleep: bool = False  # the machine slept in it
+    only: Trouble | None = None  # the one trouble it was made of
+
+
+class Disturbances:
+    """Everything that was wrong, merged into runs, in order."""
+
+    def __init__(self, spells: tuple[Spell, ...]) -> None:
+        self.runs: list[Run] = []
+        for spell in spells:
+            if spell.trouble not in HARMLESS and spell.trouble is not Trouble.SUSPEND:
+                tail = max(TAILS.get(spell.trouble, 0.0), spell.retry_after or 0.0)
+                self._add(spell.begins, spell.ends + tail, spell.trouble)
+        self.sleeps: list[tuple[float, float]] = []
+
+    def slept(self, begins: float, ends: float) -> None:
+        """The machine was suspended."""
+        self.sleeps.append((begins, ends))
+
+    def _add(self, begins: float, ends: float, trouble: Trouble) -> None:
+        hidden = trouble in SLOW_TO_SHOW
+        last = self.runs[-1] if self.runs else None
+        if last is None or begins > last.ends + APART:
+            self.runs.append(Run(begins, ends, hidden=hidden, only=trouble))
+            return
+        last.ends = max(last.ends, ends)
+        last.hidden = last.hidden or hidden
+        last.only = trouble if trouble is last.only else None
+
+    def between(self, begins: float, ends: float) -> list[Run]:
+        """The runs that touch the stretch, with what they leave behind."""
+        return [run for run in self.runs if run.begins <= ends and run.ends + APART >= begins]
+
+    def slept_between(self, begins: float, ends: float) -> bool:
+        """Whether the machine slept in the stretch."""
+        return any(down < ends and begins < up for down, up in reversed(self.sleeps))
+
+    def asleep_for(self, begins: float, ends: float) -> float:
+        """Seconds of the stretch that the machine slept."""
+        return sum(max(0.0, min(up, ends) - max(down, begins)) for down, up in self.sleeps)
+
+    def latest(self, at: float, slack: float = 1.0, look_again: float = 5.0) -> float:
+        """By when something that is due `at` must be noticed: `slack` later, or soon after the machine woke."""
+        touching = [up for down, up in self.sleeps if down <= at + slack and up >= at - look_again]
+        return max([at, *touching]) + look_again + slack if touching else at + slack
+
+
+def harmless(margin: float, breaker: BreakerOptions, cool_down: float, *, hidden: bool) -> float:
+    """Seconds that a disturbance may last without a session whose margin is `margin` losing its key.
+
+    `hidden`: it shows only after an attempt has used up half of what was left of the key.
+    """
+    left = margin - ANSWER - (max(2.0, margin / 2) if hidden else 0.0)
+    allowed, rested, pause = 0.0, 0.0, breaker.first_break
+    while rested + pause * SPREAD <= left:
+        rested += pause
+        allowed = rested
+        pause = min(pause * breaker.growth, max(cool_down, breaker.first_break))
+    return allowed

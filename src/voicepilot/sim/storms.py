@@ -1,0 +1,72 @@
+"""What many sessions do together: how often they ask in a storm of 429, and whether they come back as a herd."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import msgspec
+
+from voicepilot.recovery import Circuit, CircuitMoved
+from voicepilot.sim.excuses import Run
+from voicepilot.sim.faults import Trouble
+from voicepilot.sim.provider import Asked
+
+PER_KEY = 1.2
+"""Requests for each key that a storm may cost."""
+
+STORMY = 20
+"""Requests below which there was no storm: so few tell a breaker nothing."""
+
+CROWD = 100
+"""Sessions that a common start must have to be called a herd."""
+
+
+class Storm(msgspec.Struct):
+    """What was asked in one storm of 429."""
+
+    run: Run
+    asked: int = 0
+    keys: int = 0
+    probes: int = 0  # one for each break that ended within it
+    surprises: int = 0  # times a closed circuit had to open: what was under way then could not know
+
+    @property
+    def allowed(self) -> float:
+        """Requests that the storm may cost, but for those under way when it came."""
+        return PER_KEY * self.keys + self.probes
+
+
+class Storms:
+    """Counts requests and circuits by the storm they fall into."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.storms = [Storm(run) for run in runs if run.only is Trouble.RATE_LIMIT]
+        self._next = 0
+
+    def asked(self, asked: Asked) -> None:
+        """Count a request."""
+        storm = self._at(asked.at)
+        if storm is not None:
+            storm.asked += 1
+            storm.keys += asked.outcome == "key"
+
+    def moved(self, at: float, news: CircuitMoved) -> None:
+        """Count a probe, or that a closed circuit opened."""
+        storm = self._at(at)
+        if storm is not None:
+            storm.probes += news.now is Circuit.HALF_OPEN
+            storm.surprises += news.was is Circuit.CLOSED
+
+    def _at(self, at: float) -> Storm | None:
+        while self._next < len(self.storms) and self.storms[self._next].run.ends < at:
+            self._next += 1
+        storm = self.storms[self._next] if self._next < len(self.storms) else None
+        return storm if storm is not None and storm.run.begins <= at else None
+
+
+def highest(per_second: Counter[int], begins: float, ends: float) -> tuple[int, int]:
+    """The busiest whole second in the stretch, and what it saw."""
+    return max(
+        ((count, second) for second, count in per_second.items() if begins <= second < ends), default=(0, int(begins))
+    )[::-1]
