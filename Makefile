@@ -46,6 +46,9 @@ fuzz: $(VENV)/.fuzz  ## hostile input: hypothesis at length, then guided by cove
 	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
+kill: $(READY)  ## a process is told to end, and killed at KILLS=50 seeded moments: what it still does, what it leaves
+	@VOICEPILOT_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/kill
+
 bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
 	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
 
