@@ -133,7 +133,7 @@ def test_a_call_without_output_yet_is_sent() -> None:
 
 
 def test_a_call_without_id_is_sent_but_nothing_can_answer_it() -> None:
-    replay = mirror_of(call("a", "", call_id=None), {**output("b", ""), "call_id": None}).replay()
+    replay = mirror_of({**call("a", ""), "call_id": None}, {**output("b", ""), "call_id": None}).replay()
     assert items_of(replay) == [{"id": "a", "type": "function_call", "name": "look", "arguments": "{}"}]
     assert replay.lost == (Lost("b", "there is no call that it answers"),)
 
