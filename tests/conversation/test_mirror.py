@@ -149,6 +149,17 @@ def test_a_call_is_whole_with_its_arguments() -> None:
     ]
 
 
+def test_what_a_later_event_does_not_say_is_not_forgotten() -> None:
+    mirror = mirror_of(call("a", "c1", '{"x": 1}'))
+    heard(mirror, done({**call("a", "c1"), "arguments": None, "name": None}))
+    assert items_of(mirror.replay())[0]["arguments"] == '{"x": 1}'
+
+
+def test_padding_is_no_sound() -> None:
+    mirror = heard(Mirror(), begun("a"), [sound("a", 49)] * 60, [sound("a", 50)] * 60, [sound("a", 48)] * 60)
+    assert mirror.audio_ms("a") == 60 * 147 // 48
+
+
 # -- interrupted ------------------------------------------------------------------------------------------------------
 
 

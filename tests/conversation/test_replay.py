@@ -41,6 +41,7 @@ from voicepilot.conversation.replay import Replay, tokens
 from voicepilot.emulator import Call, Fail, Say, Turn, Wait
 from voicepilot.emulator.answers import FunctionAnswers, Part
 from voicepilot.emulator.audio import FORMATS, silence, tone
+from voicepilot.emulator.preview import PreviewConversation
 
 PICTURE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
 
@@ -239,6 +240,11 @@ def test_a_late_output_goes_with_its_call() -> None:
     mirror = mirror_of(user("u1", "x" * 40), call("k", "c1"), user("u2", "wait"), output("o", "c1"), user("u3", "So?"))
     replay = mirror.replay(15)
     assert (replay.item_ids, replay.dropped) == (("u2", "u3"), ("u1", "k", "o"))
+
+
+def test_messages_in_a_row_are_one_turn() -> None:
+    mirror = mirror_of(user("u1", "Look"), user("u2", "Here"), assistant("a", "Yes"), user("u3", "So?"))
+    assert mirror.replay(19).dropped == ("u1", "u2", "a")
 
 
 def test_what_is_known_there_is_not_dropped_but_counts() -> None:
@@ -551,3 +557,27 @@ def test_an_answer_cut_off_by_the_user_is_said_again_as_far_as_it_was_heard() ->
     replay = mirror.replay()
     assert told(replay) == ["user: Count", "assistant: one two"]
     Line().take(replay)
+
+
+def test_a_preview_conversation_is_said_again_in_the_previews_words() -> None:
+    answers = FunctionAnswers(lambda turn: "Bye now" if turn.number else (Say("Hello there"), Call("look")))
+    line = Line(answers, protocol=PreviewConversation)
+    mirror = heard(Mirror(), line.greeting, line.say("Hi"), line.send("response.create"))
+    called = next(item["call_id"] for item in items_of(mirror.replay()) if item["type"] == "function_call")
+    heard(mirror, line.send("conversation.item.create", item={**output("o", called), "status": "completed"}))
+    heard(mirror, line.send("response.create"))
+    replay = mirror.replay()
+    assert told(replay) == [
+        "user: Hi",
+        "assistant: Hello there",
+        "function_call: {}",
+        "function_call_output: found",
+        "assistant: Bye now",
+    ]
+    again = Line(protocol=PreviewConversation)
+    for event in replay.events:
+        assert [one["type"] for one in again.send(**{"kind": event.pop("type"), **event})] == [
+            "conversation.item.created"
+        ]
+    assert again.item_ids() == line.item_ids() == list(mirror.item_ids())
+    assert items_of(mirror.replay())[1]["content"] == [{"type": "text", "text": "Hello there"}]

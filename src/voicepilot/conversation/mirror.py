@@ -343,8 +343,7 @@ class Mirror:
         All of it together costs about `budget` tokens at most: the oldest turns are left out. What is `refused` there
         is neither sent nor relied on.
         """
-        refused = frozenset(refused)
-        there = frozenset(known) - refused
+        there, refused = frozenset(known), frozenset(refused)
         entries = [entry for entry in self._items if entry.id not in refused]
         said = sayable(entries, self._said_again)
         costs = {item_id: self._cost(item) for item_id, item in said.items.items()}
