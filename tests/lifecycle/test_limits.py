@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.lifecycle.driver import BEGIN, DOWN, Driver
 from voicepilot.events import ErrorType, LimitApproaching, SessionEnded, SessionErrorEvent, UsageCounted
@@ -20,6 +23,7 @@ from voicepilot.lifecycle.inputs import (
     RenewRequested,
     UsageReported,
 )
+from voicepilot.lifecycle.limits import Limit, is_near, is_reached
 from voicepilot.lifecycle.machine import wake_at
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.lifecycle.session import NO_WARNINGS, info
@@ -84,7 +88,7 @@ class TestUsage:
         assert driver.session.usage.total_tokens == 10
 
     def test_what_is_told_while_the_session_ends_counts_and_changes_nothing_else(self) -> None:
-        driver = a_session(max_total_tokens=100)
+        driver = a_session(max_total_tokens=100, max_duration_seconds=10)
         driver.tell(EndRequested("user-requested"))
         use(driver, input_tokens=1_000)
         assert wake_at(driver.session) is None
@@ -175,6 +179,7 @@ class TestDuration:
 
     def test_it_is_a_next_event_of_the_diagnostics(self) -> None:
         driver = a_session(max_duration_seconds=100)
+        assert driver.session.limit_at == BEGIN + 100
         coming = next_event(driver.session, driver.now)
         assert coming is not None
         assert (coming.kind, coming.remaining) == ("limit-warning", 90)
@@ -182,6 +187,8 @@ class TestDuration:
         coming = next_event(driver.session, driver.now)
         assert coming is not None
         assert (coming.kind, coming.remaining) == ("limit", 5)
+        use(driver, input_tokens=1)
+        assert driver.see().warn_at is None
 
     def test_inactivity_still_ends_it_before(self) -> None:
         driver = a_session(max_duration_seconds=100, enable_inactivity_timeout=True, inactivity_timeout_minutes=1)
@@ -282,6 +289,26 @@ class TestWhatIsUsed:
         driver.tell(ConfigUpdated(SessionConfig(**{**QUIET, limit: None})))
         driver.pass_time(0)
         assert driver.see().phase is Phase.ACTIVE
+
+
+@given(
+    start=st.floats(0, 2e9),
+    most=st.floats(1, 2_592_000),
+    fraction=st.floats(0.01, 1),
+)
+def test_at_its_deadlines_a_duration_is_near_and_reached_whatever_the_rounding(
+    start: float, most: float, fraction: float
+) -> None:
+    driver = Driver(**QUIET, max_duration_seconds=most, limit_warning_fraction=fraction)
+    driver.now = start
+    driver.begin()
+    driver.mint()
+    session = driver.session
+    assert session.warn_at is not None
+    assert session.limit_at is not None
+    assert is_near(session, Limit.DURATION, session.warn_at)
+    assert is_reached(session, Limit.DURATION, session.limit_at)
+    assert not is_reached(session, Limit.DURATION, math.nextafter(session.limit_at, 0))
 
 
 class TestDurationUpdated:

@@ -294,6 +294,9 @@ class TestHooks:
                 async def on_session_suspending(self, session: object, reason: str) -> None:
                     await world.manager.end_session(link.session_id)
 
+                async def on_session_ending(self, session: object) -> None:
+                    await asyncio.sleep(0.5)
+
             world.manager.register_conversation_hooks(Ends())
             async with asyncio.timeout(0.1):
                 await link.suspending("handover")
@@ -345,9 +348,12 @@ class TestTheEnd:
         assert reasons == [said.get(how, how)]
 
     @pytest.mark.parametrize("kind", ["hangs", "deaf", "raises", "cancels"])
-    async def test_one_that_hangs_or_raises_keeps_neither_the_end_nor_the_provider(self, kind: str) -> None:
+    async def test_one_that_hangs_or_raises_keeps_neither_the_end_nor_the_provider(
+        self, kind: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
         async with a_world() as world:
             link = await a_link(world)
+            cancelled: list[float] = []
 
             async def close(_: str) -> None:
                 if kind == "raises":
@@ -359,6 +365,7 @@ class TestTheEnd:
                     try:
                         await asyncio.sleep(left)
                     except asyncio.CancelledError:
+                        cancelled.append(world.clock.now() - before)
                         if kind == "hangs":
                             raise
 
@@ -369,6 +376,8 @@ class TestTheEnd:
             assert world.keys.ended == [link.session_id]
             assert took == pytest.approx(0.2 if kind in {"hangs", "deaf"} else 0)
             await asyncio.sleep(11)
+            assert cancelled == ([pytest.approx(0.2)] if kind in {"hangs", "deaf"} else [])
+            assert len(caplog.records) == 1
 
     async def test_there_is_one_conversation_at_a_time(self) -> None:
         async def close(_: str) -> None:
@@ -387,6 +396,19 @@ class TestTheEnd:
                 link.attach(close)
             second.dispose()
             assert world.performer.registry.get(link.session_id).attached is None  # type: ignore[union-attr]
+
+    async def test_what_is_attached_hears_of_a_limit_while_it_is(self) -> None:
+        warned: list[tuple[str, float, float]] = []
+
+        async def close(_: str) -> None: ...
+
+        async with a_world(max_total_tokens=100, max_audio_seconds=100, max_duration_seconds=100) as world:
+            link = await a_link(world)
+            handle = link.attach(close, lambda *told: warned.append(told))
+            link.report_usage(Usage(input_tokens=95))
+            handle.dispose()
+            link.report_usage(Usage(input_audio_seconds=95))
+            assert warned == [("max_total_tokens", 95, 100)]
 
     async def test_nothing_is_attached_to_a_session_that_is_not_running(self) -> None:
         async def close(_: str) -> None: ...

@@ -257,12 +257,15 @@ async def test_every_token_is_counted_once_by_direction_and_kind() -> None:
         assert audio == {"input": 5, "output": 3}
 
 
-async def test_usage_without_a_split_or_without_audio_is_counted_as_far_as_it_goes() -> None:
+async def test_usage_without_a_split_or_without_audio_is_counted_as_far_as_it_goes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with a_watched_world() as world:
         session = await world.manager.start_session()
         world.manager.report_usage(session.session_id, Usage(output_tokens=7, output_text_tokens=9))
         assert list(world.points("voicepilot.tokens").values()) == [9]
         assert world.points("voicepilot.audio") == world.points("voicepilot.tokens.cached") == {}
+        assert caplog.records == []
 
 
 async def test_degraded_sessions_are_counted_until_they_are_well_over_or_out_of_sight() -> None:
