@@ -94,6 +94,32 @@ async def settled(rounds: int = 10) -> None:
         await asyncio.sleep(0)
 
 
+
+async def test_a_key_ages_while_the_machine_sleeps_with_the_answer_on_its_way(wire: Wire) -> None:
+    async def sleeps_before_it_is_read() -> Reply:
+        reply = await wire.good()
+        wire.clock.suspend(45)
+        return reply
+
+    wire.answers = [sleeps_before_it_is_read]
+    async with make(wire) as service:
+        key = await service.request_ephemeral_key(ask())
+    assert key.expires_in == pytest.approx(15)
+
+
+async def test_a_key_that_lapsed_while_the_machine_slept_is_asked_for_again(wire: Wire) -> None:
+    async def sleeps_too_long() -> Reply:
+        reply = await wire.good()
+        wire.clock.suspend(3_600)
+        return reply
+
+    wire.answers = [sleeps_too_long]
+    async with make(wire) as service:
+        with pytest.raises(errors.BadReplyError) as caught:
+            await service.request_ephemeral_key(ask())
+    assert (caught.value.code, caught.value.retryable) == ("KEY_EXPIRY_PAST", True)
+
+
 async def test_each_session_gets_a_key_of_its_own(wire: Wire) -> None:
     async with make(wire) as service:
         first, second, third = await asyncio.gather(

@@ -282,14 +282,21 @@ class EphemeralKeyService:
         return await self._attempt(request, body, fresh, transport)
 
     async def _attempt(self, request: KeyRequest, body: bytes, secret: Secret, transport: Transport) -> EphemeralKey:
+        slept = self._time_asleep()
         try:
             async with asyncio.timeout(self._limits.total_seconds):
                 reply = await transport.post(self.profile.mint_url, headers=self.profile.headers(secret), body=body)
         except TimeoutError:
             late = KeyTimeoutError(f"no answer to the key request within {self._limits.total_seconds:g} s")
         else:
-            return key_from(reply, profile=self.profile, request=request, secret=secret)
+            # While the machine slept the key aged, and the answer that waited for us does not know it.
+            aged = reply._replace(body_seconds=reply.body_seconds + max(0.0, self._time_asleep() - slept))
+            return key_from(aged, profile=self.profile, request=request, secret=secret)
         raise late
+
+    def _time_asleep(self) -> float:
+        """Seconds, from an arbitrary beginning, that our clock has counted and the event loop has not."""
+        return self._clock.now() - asyncio.get_running_loop().time()
 
     async def _secret(self, *, refresh: bool) -> Secret:
         try:
