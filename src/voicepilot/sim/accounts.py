@@ -38,6 +38,7 @@ class Account:
         "ticket",
         "told_at",
         "value",
+        "warned",
     )
 
     def __init__(self, caller: str, config: SessionConfig) -> None:
@@ -52,6 +53,7 @@ class Account:
         self.completed = 0  # renewals
         self.failed_rounds = 0
         self.rounds_failed_now = 0  # since the last renewal
+        self.warned = False  # that a limit is near
         self.spoke_at = 0.0
         self.held = 0  # by how many
         self.held_since = 0.0

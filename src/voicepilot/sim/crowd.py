@@ -22,6 +22,9 @@ BEATS = (15.0, 30.0, 60.0)
 PATIENCE = (2.0, 5.0, 8.0)
 """What callers change options to: margin and heartbeat in seconds, inactivity in minutes."""
 
+SAYS_NOTHING = 0.2
+"""How likely it is that somebody who paused has gone, so that inactivity ends the session."""
+
 REJECTED = Fault(code="KEY_REFUSED", message="the provider refused the key", remediation="Wait.", retryable=True)
 
 
@@ -102,7 +105,6 @@ class Caller:
         self._dice = Dice(crowd.seed, "caller", number)
         self._session_id = ""
         self._until = 0.0
-        self._pauses = False
 
     def come_later(self, bounds: tuple[float, float]) -> None:
         """Start a session after a while."""
@@ -114,7 +116,6 @@ class Caller:
     async def _call(self) -> None:
         crowd, began = self._crowd, self._crowd.now()
         self._calls += 1
-        self._pauses = False
         session_id = self._session_id = crowd.naming = f"session-{self._number:05}-{self._calls:04}"
         config = crowd.setup.config
         crowd.watch.opened(session_id, config)
@@ -159,8 +160,9 @@ class Caller:
         crowd.speak(session_id)
         if dice.happens(habits.silent):
             return  # inactivity ends it
-        if dice.happens(habits.pause) and not self._pauses:
+        if dice.happens(habits.pause):
             self._pause(session_id)
+            return  # goes on after it
         if dice.happens(habits.renew):
             crowd.do(crowd.manager.renew_session(session_id))
         if dice.happens(habits.reconfigure):
@@ -177,17 +179,17 @@ class Caller:
 
     async def _paused(self, session_id: str) -> None:
         await self._crowd.manager.pause_session(session_id)
-        self._pauses = True
         if (account := self._crowd.watch.accounts.get(session_id)) is not None:
             account.hold(self._crowd.now())
 
     async def _resumed(self, session_id: str) -> None:
-        if not self._pauses or session_id != self._session_id:
+        if session_id != self._session_id:
             return
-        self._pauses = False
         await self._crowd.manager.resume_session(session_id)
         if (account := self._crowd.watch.accounts.get(session_id)) is not None:
             account.let_go(self._crowd.now())
+        if not self._dice.happens(SAYS_NOTHING):
+            self._go_on()
 
     async def _reconfigure(self, session_id: str) -> None:
         crowd, dice = self._crowd, self._dice

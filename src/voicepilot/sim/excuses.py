@@ -74,8 +74,13 @@ class Disturbances:
 
     def latest(self, at: float, slack: float = 1.0, look_again: float = 5.0) -> float:
         """By when something that is due `at` must be noticed: `slack` later, or soon after the machine woke."""
-        touching = [up for down, up in self.sleeps if down <= at + slack and up >= at - look_again]
-        return max([at, *touching]) + look_again + slack if touching else at + slack
+        if not any(down <= at + slack and up >= at - look_again for down, up in self.sleeps):
+            return at + slack
+        latest = at + look_again + slack
+        for down, up in self.sleeps:
+            if down <= latest and up > at:
+                latest += up - max(down, at)
+        return latest
 
 
 def harmless(margin: float, breaker: BreakerOptions, cool_down: float, *, hidden: bool) -> float:

@@ -15,6 +15,7 @@ INVARIANTS: Mapping[str, str] = {
     "idle-never-early": "no session is ended for inactivity before its time-out, counted from what was last said",
     "limit-never-late": "no session outlives its inactivity time-out or its longest duration by more than 1 s",
     "duration-never-early": "no session is ended for its duration before it has lasted so long",
+    "limit-announced": "no session ends at its longest duration without having been warned",
     "purge-complete": "when a session is over its data is gone, where the purger works",
     "renewal-not-late": "the first attempt at the next key begins when the margin says so, within 1 s",
     "renewal-not-early": "no key is renewed by time before half of its life",

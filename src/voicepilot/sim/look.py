@@ -155,7 +155,7 @@ class Inspector:
         if at is not None:
             late = now - self._wrong.latest(at)
             self._must("limit-never-late", late <= 0, account.caller, lambda: f"inactivity, by {late + 1:.1f} s")
-        longest = getattr(session.config, "max_duration_seconds", None)
+        longest = session.config.max_duration_seconds
         if longest is not None and account.started_at is not None:
             over = now - self._wrong.latest(account.started_at + longest)
             self._must("limit-never-late", over <= 0, account.caller, lambda: f"duration, by {over + 1:.1f} s")

@@ -134,6 +134,7 @@ _SCENARIOS = (
         habits=Habits(
             call=(3 * MINUTE, 40 * MINUTE), pause=0.03, paused=(5, 200), renew=0.04, reconfigure=0.04, reject=0.01
         ),
+        config={"max_duration_seconds": 1_800.0},
         hooks=Manners(slow=0.15, hangs=0.06, deaf=0.04, raises=0.1, calls_back=0.05),
         handlers=Manners(slow=0.15, hangs=0.05, deaf=0.03, raises=0.1, calls_back=0.02),
         purger=Manners(slow=0.05, hangs=0.03, raises=0.05),
@@ -141,6 +142,7 @@ _SCENARIOS = (
     ),
     Scenario(
         name="clock-chaos",
+        config={"max_duration_seconds": 3_000.0},
         description="The wall clock jumps by hours, the provider's clock is wrong, the machine sleeps, keys are short.",
         troubles=(
             Episodes(trouble=Trouble.WALL_JUMP, every=(60, 20 * MINUTE), lasts=(30, HOUR), factor=(-7_200, 7_200)),

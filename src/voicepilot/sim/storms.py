@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from voicepilot.recovery import Circuit, CircuitMoved
+from voicepilot.recovery import BreakerOptions, Circuit, CircuitMoved
 from voicepilot.sim.excuses import Run
 from voicepilot.sim.faults import Trouble
 from voicepilot.sim.provider import Asked
@@ -31,10 +31,10 @@ class Storm(msgspec.Struct):
     probes: int = 0  # one for each break that ended within it
     surprises: int = 0  # times a closed circuit had to open: what was under way then could not know
 
-    @property
-    def allowed(self) -> float:
-        """Requests that the storm may cost, but for those under way when it came."""
-        return PER_KEY * self.keys + self.probes
+    def allowed(self, breaker: BreakerOptions, under_way: int) -> float:
+        """Requests that it may cost: for its keys, a probe for each break, and what was under way when it came."""
+        probes = min(self.probes, 1 + int((self.run.ends - self.run.begins) / breaker.first_break))
+        return PER_KEY * self.keys + probes + self.surprises * (under_way + (breaker.failures_in_a_row or STORMY))
 
 
 class Storms:

@@ -8,6 +8,7 @@ from voicepilot.events import (
     DegradedChanged,
     ErrorType,
     Event,
+    LimitApproaching,
     RenewalCompleted,
     RenewalFailed,
     RenewalStarted,
@@ -95,6 +96,8 @@ class Watch:
                 self._erred(account, event, now)
             case SessionEnded():
                 self._ended(account, event)
+            case LimitApproaching():
+                account.warned = True
             case DegradedChanged():
                 self._must("degraded-told", event.degraded is not account.degraded, account.caller, "told twice")
                 account.degraded = event.degraded
@@ -118,6 +121,8 @@ class Watch:
 
     def _started(self, account: Account, event: SessionStarted, now: float) -> None:
         self._must("life-in-order", account.started_at is None, account.caller, "started twice")
+        active = account.phase is Phase.ACTIVE
+        self._must("life-in-order", active, account.caller, "session-started came before its change of phase")
         account.started_at = now
         account.speaks(now)
         self._adopt(account, event.session, now)
@@ -132,6 +137,7 @@ class Watch:
         caller, counts = account.caller, event.statistics
         self._must("life-in-order", account.started_at is not None, caller, "ended without having started")
         self._must("life-in-order", not account.ended, caller, "ended twice")
+        self._must("life-in-order", account.phase in OVER, caller, "session-ended came before its change of phase")
         account.ended = True
         told = (account.completed, account.failed_rounds)
         kept = (counts.renewal_count, counts.failed_renewal_count)
@@ -239,10 +245,12 @@ class Watch:
             if at is not None:
                 late = now - self._wrong.latest(at)
                 self._must("limit-never-late", late <= 0, account.caller, lambda: f"inactivity, by {late + 1:.1f} s")
-        elif "DURATION" in event.error.code and account.started_at is not None:
-            longest = getattr(account.config, "max_duration_seconds", None) or 0.0
-            early_by = account.started_at + longest - now
-            self._must("duration-never-early", early_by <= EPSILON, account.caller, lambda: f"by {early_by:.1f} s")
+        elif account.started_at is not None:
+            at = account.started_at + (account.config.max_duration_seconds or 0.0)
+            late = now - self._wrong.latest(at)
+            self._must("duration-never-early", now >= at - EPSILON, account.caller, lambda: f"at {now:.1f}, due {at}")
+            self._must("limit-never-late", late <= 0, account.caller, lambda: f"duration, by {late + 1:.1f} s")
+            self._must("limit-announced", account.warned, account.caller, "it ended at its limit without a warning")
 
     # --- requests ---------------------------------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ class World:
             manager.on_session_error,
             manager.on_session_state_changed,
             manager.on_session_degraded,
+            manager.on_limit_approaching,
         )
         for listen in listening:
             listen(self._heard)
@@ -326,9 +327,9 @@ class World:
         self.judge.must("one-layer-tries", made <= admitted, "", f"{made} requests for {admitted} attempts")
 
     def _judge_storms(self) -> None:
-        under_way = self.plan.setup.concurrent_mints + (self.plan.setup.breaker.failures_in_a_row or 10)
+        setup = self.plan.setup
         for storm in self.storms.storms:
-            fits = storm.asked < STORMY or storm.asked <= storm.allowed + storm.surprises * under_way
+            fits = storm.asked < STORMY or storm.asked <= storm.allowed(setup.breaker, setup.concurrent_mints)
             said = f"{storm.asked} requests for {storm.keys} keys and {storm.probes} probes"
             self.judge.must("storm-is-calm", fits, "", f"{said}, from {storm.run.begins:.0f} s")
 
