@@ -215,8 +215,8 @@ class Conversation:
                 self._reader = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._reader)
         event = self._events.popleft()
-        if len(self._events) <= self._most // 2:
-            self._driver.room.set()
+        if self._driver.is_held and len(self._events) <= self._most // 2:
+            self._driver.go_on()
         return event if isinstance(event, Happening) else ServerEvent(event)
 
     async def recv(self) -> ServerEvent | Happening:
@@ -234,7 +234,7 @@ class Conversation:
             return
         self._events.append(event)
         if len(self._events) >= self._most:
-            self._driver.room.clear()
+            self._driver.hold()
         self._wake_reader()
 
     def _go(self) -> None:
@@ -249,7 +249,7 @@ class Conversation:
         used = self._driver.state.used
         self._events.append(ConversationEnded(at=self._session.now(), reason=reason, usage=used))
         self._over, self._fault = True, fault
-        self._driver.room.set()
+        self._driver.go_on()
         self._wake_reader()
         self._go()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -29,12 +28,14 @@ from voicepilot.conversation.inputs import (
     Summarised,
     Suspended,
 )
+from voicepilot.conversation.lines import Line
 from voicepilot.conversation.machine import step, wake, wake_at
 from voicepilot.conversation.options import ConversationConfig
 from voicepilot.conversation.ports import Closed, Dialler, Pong, Socket
 from voicepilot.conversation.restoring import NOT_READY
 from voicepilot.conversation.soundness import is_sound
 from voicepilot.conversation.state import Json, Phase, State
+from voicepilot.conversation.talking import DELTA
 from voicepilot.errors import AttemptRefusedError, Fault, FaultDomain, SessionError, fault_of
 from voicepilot.ports import ConnectionPhase, Credential, ManagedSession
 
@@ -47,26 +48,13 @@ LONGEST_LIFE = 86_400.0
 SUMMARY_LIMIT = 20.0
 """Seconds that a summary may take."""
 
+TALK = (Heard, Said)
+"""What is heard or said: dozens of times in a second."""
+
 Summariser = Callable[[tuple[Json, ...]], Awaitable[str]]
 Deliver = Callable[[Json | Happening], None]
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
-_encoder = msgspec.json.Encoder()
-
-
-class Line:
-    """The shell's part of one connection: its task, its socket, and what waits to be written."""
-
-    __slots__ = ("dialling", "hung_up", "socket", "task", "waiting", "writing", "written")
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.socket: Socket | None = None
-        self.waiting: deque[Json] = deque()
-        self.writing = False
-        self.written = asyncio.Event()
-        self.dialling = False
-        self.hung_up = False
 
 
 class Driver:
@@ -102,16 +90,14 @@ class Driver:
         self._summarise = summarise
         self._logger = logger or logging.getLogger("voicepilot")
         self._lines: dict[int, Line] = {}
-        self._inbox: deque[Input] = deque()
+        self._inbox: list[Input] = []
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._hooks: deque[Callable[[], Awaitable[None]]] = deque()
+        self._hooks: list[Callable[[], Awaitable[None]]] = []
         self._calling = False
-        self.room = asyncio.Event()  # whether the reader of the stream keeps up
-        self.room.set()
+        self._room: asyncio.Event | None = None  # awaited while the reader of the stream does not keep up
         self._full: set[int] = set()  # the connections that are not read because he does not
-        self._writing_itself: Line | None = None  # whose writer is the one who says something
         self._closing: set[asyncio.Task[None]] = set()
 
     # --- inputs -----------------------------------------------------------------------------------------------------
@@ -126,10 +112,10 @@ class Driver:
         self._busy = True
         try:
             while self._inbox:
-                given, before = self._inbox.popleft(), self.state.phase
+                given, before = self._inbox.pop(0), self.state.phase
                 self._perform_all(step(self.state, given, self._session.now()))
                 # What is heard or said on a live connection only ever moves the next deadline away.
-                if before is not self.state.phase or not isinstance(given, Heard | Said):
+                if before is not self.state.phase or not isinstance(given, TALK):
                     self._set_timer()
         finally:
             self._busy = False
@@ -140,16 +126,7 @@ class Driver:
         if line is None:
             self.apply(Said(event))
             return
-        self._writing_itself = line
-        try:
-            self.apply(Said(event))
-        finally:
-            self._writing_itself = None
-        while line.waiting and not line.hung_up:
-            if line.writing:
-                await line.written.wait()
-            else:
-                await self._write(line)
+        await line.written(partial(self.apply, Said(event)))
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -185,22 +162,27 @@ class Driver:
 
     def _perform_all(self, effects: list[fx.Effect]) -> None:
         for effect in effects:
-            self._perform(effect)
+            if isinstance(effect, fx.Yield):  # half of them, and what there is most of should cost least
+                self._yield(effect.event)
+            else:
+                self._perform(effect)
+
+    def _yield(self, event: Json | Happening) -> None:
+        if not isinstance(event, Happening) and not event["type"].endswith(DELTA):  # words are kept once all are there
+            self._session.hear(event)
+        self._deliver(event)
 
     def _perform(self, effect: fx.Effect) -> None:  # noqa: C901, PLR0912 - one case for each effect
         match effect:
-            case fx.Yield(event):
-                if not isinstance(event, Happening):
-                    self._session.hear(event)
-                self._deliver(event)
-            case fx.Send(number, event):
-                self._send(self._lines.get(number), event)
             case fx.NoteActivity():
                 self._session.note_activity()
+            case fx.Send(number, event):
+                if (line := self._lines.get(number)) is not None:
+                    line.put(event)
             case fx.Count(usage):
                 self._session.report_usage(usage)
             case fx.Dial(number):
-                line = self._lines[number] = Line()
+                line = self._lines[number] = Line(self._session.spawn)
                 line.task = self._session.spawn(self._hold(number, line), "voicepilot-connection")
             case fx.Ping(number):
                 self._session.spawn(self._ping(self._lines[number]), "voicepilot-ping")
@@ -224,6 +206,21 @@ class Driver:
                 self._finish(reason, fault)
 
     # --- connections ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read."""
+        return self._room is not None
+
+    def hold(self) -> None:
+        """Read nothing more for now: the reader of the stream does not keep up."""
+        self._room = self._room or asyncio.Event()
+
+    def go_on(self) -> None:
+        """Read again."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.set()
 
     async def _hold(self, number: int, line: Line) -> None:
         """Open a connection, and read it until it is over."""
@@ -267,9 +264,9 @@ class Driver:
 
     async def _read(self, number: int, socket: Socket) -> None:
         while True:
-            if not self.room.is_set():
+            if self._room is not None:
                 self._full.add(number)
-                await self.room.wait()
+                await self._room.wait()
                 self._full.discard(number)
             match await socket.receive():
                 case str(text):
@@ -313,9 +310,7 @@ class Driver:
     def _hang_up(self, line: Line | None) -> None:
         if line is None or line.hung_up:
             return
-        line.hung_up = True
-        line.waiting.clear()
-        line.written.set()
+        line.hang_up()
         if line.socket is not None:
             self._closing.add(task := self._session.spawn(line.socket.close(), "voicepilot-hang-up"))
             task.add_done_callback(self._closing.discard)
@@ -332,33 +327,6 @@ class Driver:
             with suppress(ConnectionError):
                 await line.socket.ping()
 
-    # --- writing ----------------------------------------------------------------------------------------------------
-
-    def _send(self, line: Line | None, event: Json) -> None:
-        if line is None:
-            return
-        line.waiting.append(event)
-        if not line.writing and line is not self._writing_itself:
-            line.writing = True
-            self._session.spawn(self._write(line), "voicepilot-write")
-
-    async def _write(self, line: Line) -> None:
-        """Write what waits, in order; one at a time."""
-        line.writing = True
-        line.written.clear()
-        try:
-            while line.waiting and line.socket is not None:
-                event = line.waiting.popleft()
-                await line.socket.send(_encoder.encode(event).decode())
-        except ConnectionError:
-            line.waiting.clear()  # the journal has it; the next connection gets it
-        finally:
-            line.writing = False
-            line.written.set()
-            if line.waiting and not line.hung_up:  # whoever wrote was cancelled
-                line.writing = True
-                self._session.spawn(self._write(line), "voicepilot-write")
-
     # --- the application --------------------------------------------------------------------------------------------
 
     def _call(self, job: Callable[[], Awaitable[None]]) -> None:
@@ -370,7 +338,7 @@ class Driver:
     async def _call_all(self) -> None:
         try:
             while self._hooks:
-                await self._hooks.popleft()()
+                await self._hooks.pop(0)()
         finally:
             self._calling = False
 

@@ -37,6 +37,7 @@ class Link:
         "limit_at",
         "lost",
         "number",
+        "output_rate",
         "owed",
         "pinged_at",
         "proved",
@@ -59,7 +60,8 @@ class Link:
         self.pinged_at: float | None = None
         self.began_at = 0.0  # when it began to carry the conversation
         self.proved = False  # it gave an answer
-        self.session: Json = {}  # its options, as the server last said
+        self.session: Json = {}  # those of its options that matter here, as the server last said
+        self.output_rate = 48_000.0  # bytes in a second of output audio
         self.update_id = ""  # of the `session.update` that configures it
         self.configured = True
         self.confirm_by = 0.0  # while configuring: until then the options must be confirmed
@@ -86,6 +88,11 @@ class Link:
         """Something came."""
         self.heard_at, self.pinged_at = now, None
 
+    def learn(self, session: Json) -> None:
+        """Note the options it has now. The long ones, instructions and tools, nobody asks for again."""
+        self.session = {name: session[name] for name in ASKED_FOR if name in session}
+        self.output_rate = output_rate(session)
+
     @property
     def detects_turns(self) -> bool:
         """Whether the server decides when the user's turn is over."""
@@ -103,6 +110,17 @@ class Link:
         if "audio" in self.session:
             return (self.session["audio"].get("input") or {}).get("transcription") is not None
         return self.session.get("input_audio_transcription") is not None
+
+
+ASKED_FOR = (
+    "type",
+    "audio",
+    "turn_detection",
+    "input_audio_format",
+    "input_audio_transcription",
+    "output_audio_format",
+)
+"""The options of a session that tell how it hears and speaks, the preview's among them."""
 
 
 def turn_detection(session: Json) -> Json | None:
@@ -124,3 +142,10 @@ def audio_rate(session: Json) -> float:
     if "pcmu" in kind or "pcma" in kind or "g711" in kind:
         return 8_000.0
     return float(rate or 24_000) * 2
+
+
+def output_rate(session: Json) -> float:
+    """Bytes in a second of output audio."""
+    form: Any = ((session.get("audio") or {}).get("output") or {}).get("format") or session.get("output_audio_format")
+    kind = form.get("type", "") if isinstance(form, dict) else str(form)
+    return 8_000.0 if any(name in kind for name in ("pcmu", "pcma", "g711")) else 48_000.0

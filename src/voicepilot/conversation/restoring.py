@@ -39,7 +39,7 @@ def greet(state: State, given: Greeted, now: float) -> None:
     """Configure it, or go on where there is nothing to configure."""
     link = incoming(state)
     link.note_alive(now)
-    link.session = dict(given.event["session"])
+    link.learn(given.event["session"])
     lives = [life for life in (given.life, state.config.max_connection_seconds) if life is not None]
     link.cut_at = now + min(lives, default=DEFAULT_LIFE)
     if not state.connected:
@@ -59,7 +59,7 @@ def hear_incoming(state: State, given: Heard, now: float) -> None:
     link.note_alive(now)
     match event["type"]:
         case "session.updated":
-            link.session = event["session"]
+            link.learn(event["session"])
             if not state.connected:
                 state.out.append(Yield(event))
             if link.stage is Stage.CONFIGURING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def _text(*names: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda event: all(isinstance(event.get(name), str) for name in names)
+def _text(name: str) -> Callable[[Mapping[str, Any]], bool]:
+    return lambda event: isinstance(event.get(name), str)
 
 
 def _object(name: str, *texts: str) -> Callable[[Mapping[str, Any]], bool]:

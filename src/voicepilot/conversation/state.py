@@ -84,6 +84,7 @@ class State:
         "serial",
         "session",
         "spoken",
+        "stirred_at",
         "turn",
         "used",
         "version",
@@ -101,6 +102,7 @@ class State:
         self.used = Usage()  # on all its connections, as far as it was counted
         self.listened = 0.0  # seconds of the user's audio that were not counted yet
         self.spoken = 0.0  # and of the assistant's
+        self.stirred_at = 0.0  # when it was last noted that somebody speaks or types
         self.out: list[Effect] = []
         self.numbers = 0  # connections dialled so far
         self.serial = 0  # ids given so far

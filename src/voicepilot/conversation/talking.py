@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from voicepilot.conversation.effects import Count, NoteActivity, Ping, Send, Yield
 from voicepilot.conversation.happenings import InputDropped
@@ -114,15 +113,25 @@ def hear(state: State, given: Heard, now: float) -> None:
     link.note_alive(now)
     kind = event["type"]
     state.mirror.hear(event)
-    if not kind.endswith(".delta"):
+    if kind.endswith(DELTA):
+        stirs = now - state.stirred_at >= OFTEN
+    else:
         state.version += 1
+        stirs = not kind.startswith(UNSTIRRING)
     note = NOTED.get(kind)
     if note is not None and note(state, link, event, now) is False:
         return
-    if not kind.startswith(UNSTIRRING):
-        state.out.append(NoteActivity())
+    if stirs:
+        state.stirred_at = now
+        state.out.append(STIRRED)
     state.out.append(Yield(event))
 
+
+STIRRED = NoteActivity()
+
+DELTA = ".delta"
+OFTEN = 0.1
+"""Seconds; in a stream of deltas it is noted so often that somebody speaks."""
 
 UNSTIRRING = ("rate_limits.", "session.", "error", "input_audio_buffer.cleared")
 """Events that do not show that anybody speaks or types."""
@@ -140,7 +149,7 @@ def _item_added(state: State, link: Link, event: Json, _: float) -> None:
 
 
 def _configured(state: State, link: Link, event: Json, _: float) -> None:
-    link.session = event["session"]
+    link.learn(event["session"])
     state.journal.rate = audio_rate(link.session)
     entry = state.journal.confirm(event)
     if entry is not None:
@@ -198,7 +207,7 @@ def _answer_over(state: State, link: Link, event: Json, _: float) -> None:
 
 
 def _audio_came(state: State, link: Link, event: Json, _: float) -> None:
-    state.spoken += len(event["delta"]) * 0.75 / output_rate(link.session)
+    state.spoken += len(event["delta"]) * 0.75 / link.output_rate
 
 
 def _refused(state: State, _: Link, event: Json, __: float) -> bool:
@@ -285,10 +294,3 @@ def count(state: State, used: Usage) -> None:
     if used != NOTHING_USED:
         state.used += used
         state.out.append(Count(used))
-
-
-def output_rate(session: Json) -> float:
-    """Bytes in a second of output audio."""
-    form: Any = ((session.get("audio") or {}).get("output") or {}).get("format") or session.get("output_audio_format")
-    kind = form.get("type", "") if isinstance(form, dict) else str(form)
-    return 8_000.0 if any(name in kind for name in ("pcmu", "pcma", "g711")) else 48_000.0

@@ -21,8 +21,12 @@ class TranscriptLink:
 
     def hear(self, session_id: str, event: Mapping[str, Any]) -> None:
         """Let a server event's words be kept."""
-        if self.keeper is not None:
-            self._guarded(session_id, partial(self.keeper.hear, session_id, event), None)
+        if self.keeper is None:
+            return
+        try:
+            self.keeper.hear(session_id, event)
+        except Exception as error:
+            self._tell(session_id, error)
 
     def forget(self, session_id: str, utterance_id: str) -> None:
         """Let an utterance be forgotten."""
@@ -38,7 +42,10 @@ class TranscriptLink:
     def _guarded(self, session_id: str, ask: Callable[[], T], otherwise: T) -> T:
         try:
             return ask()
-        except Exception as error:  # its text may quote what was said, so only its kind is logged
-            kind = type(error).__name__
-            self._logger.error("the transcripts raised %s for session %s", kind, session_id)  # noqa: TRY400
+        except Exception as error:
+            self._tell(session_id, error)
             return otherwise
+
+    def _tell(self, session_id: str, error: Exception) -> None:
+        """Log what went wrong: its kind alone, because its text may quote what was said."""
+        self._logger.error("the transcripts raised %s for session %s", type(error).__name__, session_id)

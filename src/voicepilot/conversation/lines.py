@@ -1,0 +1,87 @@
+"""The shell's part of one connection: its task, its socket, and what waits to be written to it, in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from voicepilot.conversation.ports import Socket
+from voicepilot.conversation.state import Json
+
+Spawn = Callable[[Coroutine[Any, Any, None], str], object]
+
+_encoder = msgspec.json.Encoder()
+
+
+class Line:
+    """One connection, from the order to dial it until it is hung up."""
+
+    __slots__ = ("_spawn", "_waiting", "_writer_waits", "_writing", "_written", "dialling", "hung_up", "socket", "task")
+
+    def __init__(self, spawn: Spawn) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.socket: Socket | None = None
+        self.dialling = False
+        self.hung_up = False
+        self._spawn = spawn
+        self._waiting: deque[Json] = deque()
+        self._writing = False
+        self._writer_waits = False  # whoever puts something will write it himself
+        self._written: asyncio.Event | None = None  # made for those who wait for a writer
+
+    def put(self, event: Json) -> None:
+        """Have `event` written behind those before it."""
+        self._waiting.append(event)
+        if not self._writing and not self._writer_waits:
+            self._write_soon()
+
+    async def written(self, putting: Callable[[], None]) -> None:
+        """Let `putting` put something, and write it here, without a task."""
+        self._writer_waits = True
+        try:
+            putting()
+        finally:
+            self._writer_waits = False
+        while self._waiting and not self.hung_up:
+            if self._writing:
+                await self._until_written()
+            else:
+                await self._write()
+
+    def hang_up(self) -> None:
+        """Write nothing more."""
+        self.hung_up = True
+        self._waiting.clear()
+        self._wake()
+
+    def _write_soon(self) -> None:
+        self._writing = True
+        self._spawn(self._write(), "voicepilot-write")
+
+    async def _write(self) -> None:
+        """Write what waits, one after the other."""
+        self._writing = True
+        try:
+            while self._waiting and self.socket is not None:
+                event = self._waiting.popleft()
+                await self.socket.send(_encoder.encode(event).decode())
+        except ConnectionError:
+            self._waiting.clear()  # the journal has it; the next connection gets it
+        finally:
+            self._writing = False
+            self._wake()
+            if self._waiting and not self.hung_up:  # whoever wrote was cancelled
+                self._write_soon()
+
+    async def _until_written(self) -> None:
+        self._written = self._written or asyncio.Event()
+        await self._written.wait()
+
+    def _wake(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.set()
