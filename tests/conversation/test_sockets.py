@@ -66,6 +66,7 @@ def kind(message: object) -> str:
 async def refused(dialler: WebSocketDialler, where: str, key: str = KEY) -> DialError:
     with pytest.raises(DialError) as caught:
         await dialler.dial(where, key)
+    assert caught.value.__cause__ is caught.value.__context__ is None, "aiohttp's errors hold the request's headers"
     return caught.value
 
 
@@ -387,10 +388,13 @@ async def test_a_proxy_sees_the_host_and_not_the_key(
 
 
 async def test_no_error_shows_the_key(emulator: RealtimeEmulator, dialler: WebSocketDialler) -> None:
-    net = Net(KEY)
+    net, plain = Net(KEY), "a-token-that-looks-like-none"
+    net.watch_for(plain)
     for fault in ("connect:401:message=No " + KEY, "connect:reset", "connect:307", "connect:503"):
         emulator.faults.add(fault)
         net.look(fault, await refused(dialler, url(emulator)))
+    emulator.faults.add("connect:403:message=Not with " + plain)
+    net.look("a strange key", await refused(dialler, url(emulator), plain))
     net.look("bad header", await refused(dialler, url(emulator), KEY + "\r\nX: y"))
     net.look("bad address", await refused(dialler, "ws://[nonsense/"))
     socket = await greeted(dialler, emulator)
@@ -443,12 +447,16 @@ async def test_a_close_frame_is_answered_at_once(
     assert bytes(byte ^ mask for byte, mask in zip(rest[4:], rest, strict=False)) == answer
 
 
-async def test_closing_says_goodbye_and_wakes_the_reader(emulator: RealtimeEmulator, dialler: WebSocketDialler) -> None:
+async def test_closing_says_goodbye_and_wakes_the_reader(
+    emulator: RealtimeEmulator, dialler: WebSocketDialler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSING", 3600.0)
     socket = await greeted(dialler, emulator)
     reader = asyncio.create_task(socket.receive())
     await asyncio.sleep(0)
-    await socket.close(4001)
-    assert await reader == Closed(4001)
+    async with asyncio.timeout(10):
+        await socket.close(4001)
+        assert await reader == Closed(4001)
     assert await socket.receive() == Closed(4001)
     with pytest.raises(ConnectionError):
         await socket.send("{}")
@@ -460,15 +468,20 @@ async def test_closing_says_goodbye_and_wakes_the_reader(emulator: RealtimeEmula
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
-async def test_a_close_waits_for_its_answer_whatever_comes_before(dialler: WebSocketDialler, cancelled: bool) -> None:
+async def test_a_close_waits_for_its_answer_whatever_comes_before(
+    dialler: WebSocketDialler, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
     """Else what is unread would make the kernel reset the connection, and the close frame with it."""
-    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(module, "CLOSING", 3600.0)
+    asked, go = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await upgrade(reader, writer)
-        head = await reader.readexactly(8)
+        await reader.readexactly(8)
+        asked.set()
+        await go.wait()
         writer.write(frame(TEXT, b"{}") * 3 + frame(PING) + frame(CLOSE, b"\x03\xe8"))
-        heard.set_result(head + await reader.read())
+        await reader.read()
 
     async with peer(serve) as where, asyncio.timeout(10):
         socket = await dialler.dial(where, KEY)
@@ -477,12 +490,19 @@ async def test_a_close_waits_for_its_answer_whatever_comes_before(dialler: WebSo
         if cancelled:
             reader.cancel()
             await asyncio.wait([reader])
-        await socket.close()
+        close = asyncio.create_task(socket.close())
+        await asked.wait()
+        await asyncio.sleep(0.01)
+        assert not close.done()
+        go.set()
+        await close
         assert cancelled or await reader == Closed(1000)
-        assert (await heard)[0] == 0x88
 
 
-async def test_a_reader_that_goes_ends_a_close(emulator: RealtimeEmulator, dialler: WebSocketDialler) -> None:
+async def test_a_reader_that_goes_ends_a_close(
+    emulator: RealtimeEmulator, dialler: WebSocketDialler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSING", 3600.0)
     socket = await greeted(dialler, emulator)
     emulator.faults.freeze_sessions()
     await asyncio.sleep(0.02)
@@ -493,7 +513,17 @@ async def test_a_reader_that_goes_ends_a_close(emulator: RealtimeEmulator, diall
     reader.cancel()
     async with asyncio.timeout(10):
         await close
-    assert reader.cancelled() or reader.cancelling()
+        await asyncio.wait([reader])
+    assert reader.cancelled()
+
+
+async def test_what_was_not_read_before_a_close_is_not_read_after_it(
+    emulator: RealtimeEmulator, dialler: WebSocketDialler
+) -> None:
+    socket = await dialler.dial(url(emulator), KEY)
+    await until(lambda: emulator.record.frames("session.created"))
+    await socket.close()
+    assert await socket.receive() == Closed(1000)
 
 
 async def test_a_frozen_peer_answers_no_ping_and_cannot_hold_a_close(
@@ -583,7 +613,9 @@ async def test_sends_wait_for_a_slow_peer_and_arrive_in_order(dialler: WebSocket
             await asyncio.sleep(0)
         assert not all(send.done() for send in sends), "somebody waits for room"
         assert socket._unsent() <= 1_200_000, "one frame, not all of them, is in memory"
-        await socket.ping()  # does not wait behind them
+        before = socket._unsent()
+        await socket.ping()
+        assert socket._unsent() == before, "a ping behind all that would tell nothing"
         sleeper.woken.set()
         await asyncio.gather(*sends)
         await until(lambda: len(sleeper.texts()) == len(texts))
@@ -597,7 +629,7 @@ async def test_a_send_that_is_given_up_stops_no_other(dialler: WebSocketDialler)
         await sleeper.asleep.wait()
         first = asyncio.create_task(socket.send("a" * 8_000_000))
         await until(lambda: socket._unsent() > 0)
-        others = [asyncio.create_task(socket.send(letter * 100_000)) for letter in "bc"]
+        others = [asyncio.create_task(socket.send(letter * 1_000_000)) for letter in "bc"]
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.wait([first])

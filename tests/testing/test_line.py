@@ -156,6 +156,12 @@ async def test_a_close_is_in_the_record_and_ends_everything() -> None:
             await use
 
 
+async def test_what_was_not_read_before_a_close_is_not_read_after_it() -> None:
+    socket = await dialled(EmulatedLine())
+    await socket.close()
+    assert await socket.receive() == Closed(1000)
+
+
 async def test_a_reader_that_gave_up_loses_nothing() -> None:
     line = EmulatedLine(latency=1.0)
     socket = await dialled(line)
