@@ -84,7 +84,7 @@ def test_an_answer_whose_place_was_never_told_stands_at_the_end() -> None:
 def test_what_is_not_as_documented_is_not_learned(value: Any) -> None:
     mirror = heard(mirror_of(user("a", "A")), begun("b", after="a"), words("b", "B"))
     before = mirror.replay()
-    for kind in [*mirror._facts, *mirror._deltas, value]:
+    for kind in [*mirror._FACTS, *mirror._DELTAS, value]:
         for field in ("item", "item_id", "response", "session", "delta", "content_index", "audio_end_ms"):
             mirror.hear({"type": kind, "item_id": "unknown", field: value})
             mirror.hear({"type": kind, "item": {"id": value, "role": value, "content": value}})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from voicepilot.conversation.item import Entry, Json
@@ -22,7 +21,7 @@ class Items:
 
     def __init__(self, max_bytes: int, forget: Callable[[str], None]) -> None:
         self.order: list[str] = []
-        self.forgotten: deque[str] = deque(maxlen=REMEMBERED)
+        self.forgotten: list[str] = []
         self.forgotten_count = 0
         self._max_bytes = max_bytes
         self._forget = forget
@@ -103,6 +102,7 @@ class Items:
                 self.remove(item_id)
                 self.forgotten.append(item_id)
                 self.forgotten_count += 1
+                del self.forgotten[:-REMEMBERED]
 
     def _oldest(self) -> list[list[str]]:
         """What to forget first: the turns, then what stands nowhere, then the system messages."""

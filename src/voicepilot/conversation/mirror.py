@@ -8,7 +8,7 @@ is not learned, and never raises. The names of Azure's preview are understood to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -62,8 +62,6 @@ class Mirror:
         self._form = ""  # its format
         self._transcribes = True
         self._spoken = "output_text"
-        self._deltas: Mapping[str, Callable[[Mapping[str, Any]], None]] = self._hot_handlers()
-        self._facts: Mapping[str, Callable[[Told], None]] = self._handlers()
 
     def __len__(self) -> int:
         return len(self._items.order)
@@ -78,47 +76,12 @@ class Mirror:
         """Learn from what the server said; quick where there is nothing to learn, for every sound goes through here."""
         try:
             kind = event["type"]
-            if (delta := self._deltas.get(kind)) is not None:
-                delta(event)
-            elif (fact := self._facts.get(kind)) is not None:
-                fact(msgspec.convert(event, Told))
+            if (delta := self._DELTAS.get(kind)) is not None:
+                delta(self, event)
+            elif (fact := self._FACTS.get(kind)) is not None:
+                fact(self, msgspec.convert(event, Told))
         except (TypeError, KeyError, msgspec.ValidationError):
             return  # not as documented
-
-    def _hot_handlers(self) -> dict[str, Callable[[Mapping[str, Any]], None]]:
-        return {
-            "response.output_audio.delta": self._sound_came,
-            "response.audio.delta": self._sound_came,
-            "response.output_audio_transcript.delta": self._words_came,
-            "response.audio_transcript.delta": self._words_came,
-            "response.output_text.delta": self._words_came,
-            "response.text.delta": self._words_came,
-        }
-
-    def _handlers(self) -> dict[str, Callable[[Told], None]]:
-        transcription = "conversation.item.input_audio_transcription"
-        return {
-            "session.created": self._configured,
-            "session.updated": self._configured,
-            "conversation.item.added": self._added,
-            "conversation.item.created": self._added,
-            "conversation.item.done": self._done,
-            "conversation.item.deleted": lambda told: self.forget(told.item_id),
-            "conversation.item.truncated": self._truncated,
-            "input_audio_buffer.committed": self._committed,
-            f"{transcription}.completed": self._transcribed,
-            f"{transcription}.failed": lambda told: self._await_no_more(told.item_id),
-            "response.created": self._response_created,
-            "response.output_item.added": self._output_added,
-            "response.output_item.done": self._output_done,
-            "response.content_part.added": self._part_added,
-            "response.output_text.done": self._words_done,
-            "response.text.done": self._words_done,
-            "response.output_audio_transcript.done": self._words_done,
-            "response.audio_transcript.done": self._words_done,
-            "response.function_call_arguments.done": self._arguments_done,
-            "response.done": self._response_done,
-        }
 
     def remember(self, item: Mapping[str, Any]) -> None:
         """What a client put into an item that it created; the server's echo leaves out audio, and perhaps images."""
@@ -192,6 +155,9 @@ class Mirror:
             self._speech(entry, told.content_index).shorten(told.audio_end_ms)
             self._items.weigh(entry)
 
+    def _deleted(self, told: Told) -> None:
+        self.forget(told.item_id)
+
     # --- what the user says -----------------------------------------------------------------------------------------
 
     def _committed(self, told: Told) -> None:
@@ -206,6 +172,9 @@ class Mirror:
             entry.transcribed(told.content_index, told.transcript)
             self._items.weigh(entry)
             self._recordings.transcribed(told.item_id, told.content_index)
+
+    def _not_transcribed(self, told: Told) -> None:
+        self._await_no_more(told.item_id)
 
     def _await_no_more(self, item_id: str) -> None:
         self._awaited.pop(item_id, None)
@@ -390,3 +359,36 @@ class Mirror:
             self._items.place_at(entry, self._items.behind_system_messages())
         self._summary = item_id
         return item_id
+
+    # --- which of all this an event is for --------------------------------------------------------------------------
+
+    _DELTAS: ClassVar[Mapping[str, Callable[[Mirror, Mapping[str, Any]], None]]] = {
+        "response.output_audio.delta": _sound_came,
+        "response.audio.delta": _sound_came,
+        "response.output_audio_transcript.delta": _words_came,
+        "response.audio_transcript.delta": _words_came,
+        "response.output_text.delta": _words_came,
+        "response.text.delta": _words_came,
+    }
+    _FACTS: ClassVar[Mapping[str, Callable[[Mirror, Told], None]]] = {
+        "session.created": _configured,
+        "session.updated": _configured,
+        "conversation.item.added": _added,
+        "conversation.item.created": _added,
+        "conversation.item.done": _done,
+        "conversation.item.deleted": _deleted,
+        "conversation.item.truncated": _truncated,
+        "input_audio_buffer.committed": _committed,
+        "conversation.item.input_audio_transcription.completed": _transcribed,
+        "conversation.item.input_audio_transcription.failed": _not_transcribed,
+        "response.created": _response_created,
+        "response.output_item.added": _output_added,
+        "response.output_item.done": _output_done,
+        "response.content_part.added": _part_added,
+        "response.output_text.done": _words_done,
+        "response.text.done": _words_done,
+        "response.output_audio_transcript.done": _words_done,
+        "response.audio_transcript.done": _words_done,
+        "response.function_call_arguments.done": _arguments_done,
+        "response.done": _response_done,
+    }
