@@ -57,11 +57,10 @@ class SessionLink:
 
     def _unused(self) -> SessionCredential | None:
         session = self._entry.session
-        lease = session.key
-        if lease is None or lease.ticket <= self._entry.dialled or not session.has_good_key(self.now()):
-            return None
-        key = self._performer.vault.get(session.session_id, lease.ticket)
-        if key is None:
+        lease = session.key if session.has_good_key(self.now()) else None
+        unused = lease is not None and lease.ticket > self._entry.dialled
+        key = self._performer.vault.get(session.session_id, lease.ticket) if lease and unused else None
+        if lease is None or key is None:
             return None
         self._entry.dialled = lease.ticket
         return SessionCredential(session_id=session.session_id, key=key, expires_at=lease.expires_at)
@@ -149,7 +148,6 @@ class SessionLink:
         entry.attached, entry.warn = close, warn
 
         def detach() -> None:
-            if entry.attached is close:
-                entry.attached = entry.warn = None
+            entry.attached = entry.warn = None  # nobody else can have attached himself meanwhile
 
         return Subscription(detach)
