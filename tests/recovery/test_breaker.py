@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -15,9 +16,11 @@ from tests.recovery.polly import PollyBreaker
 from voicepilot.errors import ConfigurationError
 from voicepilot.recovery import breaker as module
 from voicepilot.recovery.breaker import (
+    FOR_ONE_MORE,
     PROBE_WAIT,
     RULES,
     SLICES,
+    WARM,
     Asked,
     Breaker,
     BreakerOptions,
@@ -284,6 +287,76 @@ def test_breaks_do_not_overflow() -> None:
     assert driver.breaker.open_until - driver.now == 60
 
 
+# --- a crowd ---
+
+
+def crowded(permit: Permit) -> Broke:
+    return Broke(permit, "RATE_LIMITED", crowded=True)
+
+
+def warming() -> Driver:
+    """Opened by 429, and its probe worked."""
+    driver = Driver(growth=2)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now = driver.breaker.open_until
+    driver.work()
+    return driver
+
+
+def test_after_429_all_do_not_come_back_at_once() -> None:
+    driver = warming()
+    assert driver.circuit() is Circuit.WARMING
+    driver.permit()
+    assert not driver.ask()
+    assert driver.refusal == Refusal(PROBE_WAIT, "RATE_LIMITED")
+
+
+def test_after_an_outage_they_do() -> None:
+    driver = Driver()
+    driver.tell(Worked(driver.half_open()))
+    assert driver.circuit() is Circuit.CLOSED
+
+
+def test_a_warming_circuit_lets_one_more_through_for_every_five_that_worked() -> None:
+    driver = warming()
+    for worked in range(WARM - 1):
+        permits = []
+        while permit := driver.ask():
+            permits.append(permit)
+        assert len(permits) == 1 + worked // FOR_ONE_MORE
+        for permit in permits[1:]:
+            driver.tell(Left(permit))
+        driver.tell(Worked(permits[0]))
+    assert driver.circuit() is Circuit.WARMING
+    driver.work()
+    assert driver.breaker == Breaker(options=driver.breaker.options, era=driver.breaker.era)
+
+
+def test_a_failure_while_warming_opens_it_for_a_first_break() -> None:
+    driver = warming()
+    driver.work(7)
+    driver.tell(crowded(driver.permit()))
+    assert (driver.circuit(), driver.breaker.open_until - driver.now) == (Circuit.OPEN, 5)
+
+
+def test_a_warming_circuit_is_closed_by_calm() -> None:
+    driver = warming()
+    driver.now += driver.breaker.options.sampling
+    permits = [driver.permit() for _ in range(20)]
+    assert driver.circuit() is Circuit.CLOSED
+    assert {permit.era for permit in permits} == {driver.breaker.era}
+
+
+def test_a_hanging_attempt_does_not_keep_it_warming() -> None:
+    driver = warming()
+    driver.breaker = replace(driver.breaker, options=replace(driver.breaker.options, slow_after=3.0))
+    driver.permit()
+    driver.now += 3
+    assert not driver.ask()
+    assert driver.circuit() is Circuit.OPEN
+
+
 class AnyLife(RuleBasedStateMachine):
     """Whatever comes, in whatever order and however late, these things hold."""
 
@@ -308,9 +381,9 @@ class AnyLife(RuleBasedStateMachine):
             assert self.driver.refusal.retry_in > 0
             assert before is not Circuit.CLOSED
 
-    @rule(which=st.integers(0, 9), kind=st.sampled_from([Worked, Broke, Left]))
+    @rule(which=st.integers(0, 9), kind=st.sampled_from([Worked, Broke, crowded, Left]))
     @precondition(lambda self: bool(self.permits))
-    def answered(self, which: int, kind: type[Worked | Broke | Left]) -> None:
+    def answered(self, which: int, kind: Callable[[Permit], Worked | Broke | Left]) -> None:
         permit = self.permits.pop(which % len(self.permits))
         before = self.driver.breaker
         self.driver.tell(kind(permit))
@@ -322,8 +395,11 @@ class AnyLife(RuleBasedStateMachine):
         if not hasattr(self, "driver"):
             return
         breaker, now = self.driver.breaker, self.driver.now
-        assert len(breaker.probing) + breaker.passed <= breaker.options.probes
-        assert bool(breaker.probing or breaker.passed) <= (breaker.circuit is Circuit.HALF_OPEN)
+        if breaker.circuit is Circuit.WARMING:
+            assert len(breaker.probing) <= 1 + breaker.passed // FOR_ONE_MORE
+        else:
+            assert len(breaker.probing) + breaker.passed <= breaker.options.probes
+            assert bool(breaker.probing or breaker.passed) <= (breaker.circuit is Circuit.HALF_OPEN)
         assert len(breaker.slices) <= SLICES + 1
         assert all(a.began_at < b.began_at for a, b in pairwise(breaker.slices))
         assert breaker.open_until - now <= 60
@@ -356,6 +432,9 @@ def test_the_table_moves_the_circuit_only_as_it_should() -> None:
         ("open", "half-open"),
         ("half-open", "open"),
         ("half-open", "closed"),
+        ("half-open", "warming"),
+        ("warming", "open"),
+        ("warming", "closed"),
     }
 
 

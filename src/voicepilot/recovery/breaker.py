@@ -25,6 +25,13 @@ SLICES = 10
 PROBE_WAIT = 1.0
 """Seconds after which to ask again while others probe."""
 
+FOR_ONE_MORE = 5
+"""Successes for which a warming circuit lets one more attempt through at a time: what a sudden refusal finds under way
+is then never more than a fifth of what worked."""
+
+WARM = 100
+"""Successes after which a warming circuit lets all through again."""
+
 
 class Circuit(StrEnum):
     """Whether attempts are let through."""
@@ -32,6 +39,7 @@ class Circuit(StrEnum):
     CLOSED = "closed"  # all
     OPEN = "open"  # none
     HALF_OPEN = "half-open"  # exactly `probes`, whose results decide
+    WARMING = "warming"  # ever more at a time while all goes well: the endpoint had been asked too much
 
 
 BOUNDS = {
@@ -112,6 +120,7 @@ class Broke(msgspec.Struct, frozen=True):
 
     permit: Permit
     code: str | None = None
+    crowded: bool = False  # it was asked too much (429), so all who wait must not come back at once
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -143,6 +152,8 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     open_until: float = 0.0
     probing: tuple[Permit, ...] = ()
     passed: int = 0  # probes that succeeded
+    crowded: bool = False  # it opened because the endpoint was asked too much
+    warm_since: float = 0.0
     cause: str | None = None
 
 
@@ -188,6 +199,26 @@ def last_probe(breaker: Breaker, given: Worked, now: float) -> bool:
     return in_time(breaker, given, now) and breaker.passed + 1 >= breaker.options.probes
 
 
+def last_of_crowd(breaker: Breaker, given: Worked, now: float) -> bool:
+    """Every other probe has succeeded, and what opened the circuit was that too much was asked."""
+    return breaker.crowded and last_probe(breaker, given, now)
+
+
+def calm(breaker: Breaker, _: Asked, now: float) -> bool:
+    """Nothing has failed for as long as the window is."""
+    return now - breaker.warm_since >= breaker.options.sampling
+
+
+def has_warm_room(breaker: Breaker, _: Asked, __: float) -> bool:
+    """Fewer are under way than what has worked so far allows."""
+    return len(breaker.probing) < 1 + breaker.passed // FOR_ONE_MORE
+
+
+def warm(breaker: Breaker, given: Worked, now: float) -> bool:
+    """Enough have worked, one after the other."""
+    return in_time(breaker, given, now) and breaker.passed + 1 >= WARM
+
+
 # --- actions ------------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +239,7 @@ def count_bad(breaker: Breaker, _: Broke, now: float) -> Outcome:
 
 def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
     """Let nothing through until the break is over."""
-    return _broken(breaker, given.permit.cool_down, given.code, now), None
+    return replace(_broken(breaker, given.permit.cool_down, given.code, now), crowded=given.crowded), None
 
 
 def refuse(breaker: Breaker, _: Asked, now: float) -> Outcome:
@@ -247,6 +278,16 @@ def close(breaker: Breaker, _: Worked, __: float) -> Outcome:
     return Breaker(options=breaker.options, circuit=breaker.circuit, era=breaker.era), None
 
 
+def warm_up(breaker: Breaker, _: Worked, now: float) -> Outcome:
+    """Let through one at a time, and ever more; if that fails, the next break is a first one."""
+    return replace(breaker, probing=(), passed=0, breaks=0, warm_since=now), None
+
+
+def close_and_admit(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Forget the failures, and let it through."""
+    return admit(close(breaker, Worked(Permit(breaker.era, now, 0.0)), now)[0], given, now)
+
+
 class Rule(NamedTuple):
     """In this circuit, when this happens, and if the guard agrees: do, and be in that circuit."""
 
@@ -257,7 +298,7 @@ class Rule(NamedTuple):
     when: Callable[[Breaker, Any, float], bool] | None = None
 
 
-CLOSED, OPEN, HALF_OPEN = Circuit
+CLOSED, OPEN, HALF_OPEN, WARMING = Circuit
 
 # fmt: off
 RULES: tuple[Rule, ...] = (
@@ -272,10 +313,20 @@ RULES: tuple[Rule, ...] = (
     Rule(HALF_OPEN, Asked,  give_up_probe, OPEN,      probe_hangs),
     Rule(HALF_OPEN, Asked,  probe,         None,      has_room),
     Rule(HALF_OPEN, Asked,  ask_later),
+    Rule(HALF_OPEN, Worked, warm_up,       WARMING,   last_of_crowd),
     Rule(HALF_OPEN, Worked, close,         CLOSED,    last_probe),
     Rule(HALF_OPEN, Worked, pass_probe,    None,      in_time),
     Rule(HALF_OPEN, Broke,  trip,          OPEN,      in_time),
     Rule(HALF_OPEN, Left,   free_probe,    None,      in_time),
+
+    Rule(WARMING,   Asked,  close_and_admit, CLOSED,  calm),
+    Rule(WARMING,   Asked,  give_up_probe, OPEN,      probe_hangs),
+    Rule(WARMING,   Asked,  probe,         None,      has_warm_room),
+    Rule(WARMING,   Asked,  ask_later),
+    Rule(WARMING,   Worked, close,         CLOSED,    warm),
+    Rule(WARMING,   Worked, pass_probe,    None,      in_time),
+    Rule(WARMING,   Broke,  trip,          OPEN,      in_time),
+    Rule(WARMING,   Left,   free_probe,    None,      in_time),
 )
 """The first row that fits wins. A result that fits none is late, or says nothing, and changes nothing."""
 # fmt: on

@@ -19,6 +19,9 @@ from voicepilot.recovery.breaker import (
 )
 from voicepilot.recovery.news import CircuitMoved
 
+TOO_MANY = 429
+"""The HTTP status of an endpoint that is asked too much."""
+
 
 class Circuits:
     """The breakers of one executor."""
@@ -68,5 +71,5 @@ def seen(permit: Permit, error: Exception) -> Given:
         return Left(permit)
     fault = fault_of(error)
     if fault.retryable:
-        return Broke(permit, fault.code)
+        return Broke(permit, fault.code, crowded=fault.status == TOO_MANY)
     return Left(permit) if fault.status is None else Worked(permit)

@@ -34,7 +34,8 @@ class Storm(msgspec.Struct):
     def allowed(self, breaker: BreakerOptions, under_way: int) -> float:
         """Requests that it may cost: for its keys, a probe for each break, and what was under way when it came."""
         probes = min(self.probes, 1 + int((self.run.ends - self.run.begins) / breaker.first_break))
-        return PER_KEY * self.keys + probes + self.surprises * (under_way + (breaker.failures_in_a_row or STORMY))
+        surprise = under_way + (breaker.failures_in_a_row or STORMY) if self.surprises else 0
+        return PER_KEY * self.keys + probes + surprise
 
 
 class Storms:
