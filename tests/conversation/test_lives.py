@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conversation.numbered import FRAME, frame, silence
-from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_talk, whole_frames
-from tests.fuzzing import Tally, fuzzed
+from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_talk
+from tests.fuzzing import fuzzed
 
 from voicepilot.conversation.state import Phase
 from voicepilot.testing import run_virtual

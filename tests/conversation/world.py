@@ -1,4 +1,4 @@
-"""A managed conversation in virtual time: the real manager and core over the emulator in memory, and what came of it."""
+"""A managed conversation in virtual time: the real manager and core over the emulator in memory, what came of it."""
 
 from __future__ import annotations
 

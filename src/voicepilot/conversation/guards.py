@@ -73,6 +73,11 @@ def was_steady(state: State, _: Input, now: float) -> bool:
     return state.incoming is not None or (link is not None and (link.proved or now - link.began_at >= STEADY))
 
 
+def was_cut_short(state: State, _: Input, __: float) -> bool:
+    """Whether the end of an answer is awaited no longer: what the old connection still says of it is settled."""
+    return state.forced
+
+
 def was_left_alone(state: State, _: Input, __: float) -> bool:
     """Whether there is nothing to move to any more."""
     return state.cleared and state.incoming is None

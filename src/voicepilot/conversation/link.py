@@ -37,6 +37,7 @@ class Link:
         "limit_at",
         "lost",
         "number",
+        "options",
         "output_rate",
         "owed",
         "pinged_at",
@@ -62,6 +63,7 @@ class Link:
         self.proved = False  # it gave an answer
         self.session: Json = {}  # those of its options that matter here, as the server last said
         self.output_rate = 48_000.0  # bytes in a second of output audio
+        self.options: Json = {}  # what it was told of the options
         self.update_id = ""  # of the `session.update` that configures it
         self.configured = True
         self.confirm_by = 0.0  # while configuring: until then the options must be confirmed

@@ -44,11 +44,16 @@ def greet(state: State, given: Greeted, now: float) -> None:
     link.cut_at = now + min(lives, default=DEFAULT_LIFE)
     if not state.connected:
         state.out.append(Yield(dict(given.event)))
-    if not state.session:
+    if state.session:
+        _configure(state, link, now)
+    else:
         _catch_up(state, link)
-        return
+
+
+def _configure(state: State, link: Link, now: float) -> None:
+    """Send the options; what it is to be told waits until they are confirmed."""
     link.stage, link.confirm_by = Stage.CONFIGURING, now + CONFIRMED_WITHIN
-    link.update_id = state.event_id()
+    link.update_id, link.options = state.event_id(), state.session
     session = {"type": link.session["type"], **state.session} if "type" in link.session else state.session
     state.out.append(Send(link.number, {"type": "session.update", "event_id": link.update_id, "session": session}))
 
@@ -81,18 +86,19 @@ def skip_configuring(state: State, _: Unconfirmed, __: float) -> None:
     _catch_up(state, link)
 
 
-def catch_up(state: State, _: Input, __: float) -> None:
-    """Tell the next connection what was added or deleted on the one that carried the conversation meanwhile."""
+def catch_up(state: State, _: Input, now: float) -> None:
+    """Tell the next connection what changed on the one that carried the conversation meanwhile."""
     link = incoming(state)
-    for item_id in sorted(link.known - set(state.mirror.item_ids())):
-        link.known.discard(item_id)
-        forget = {"type": "conversation.item.delete", "event_id": state.event_id(), "item_id": item_id}
-        state.out.append(Send(link.number, forget))
-    _catch_up(state, link)
+    link.limit_at = now + state.config.restore_timeout_seconds
+    if link.options != state.session:
+        _configure(state, link, now)
+    else:
+        _catch_up(state, link)
 
 
 def _catch_up(state: State, link: Link) -> None:
     """Send what it does not have, in order and chained, and wait until it has all of it."""
+    _delete_surplus(state, link)
     has = link.known | link.owed
     link.version = state.version
     replay = state.mirror.replay(state.config.replay_token_budget, known=has, refused=link.refused)
@@ -113,6 +119,13 @@ def _catch_up(state: State, link: Link) -> None:
     if replay.dropped_items:
         state.out.append(Summarise(replay.dropped_items))
     link.stage = Stage.REPLAYING if link.owed else Stage.SYNCED
+
+
+def _delete_surplus(state: State, link: Link) -> None:
+    for item_id in sorted(link.known - set(state.mirror.item_ids())):
+        link.known.discard(item_id)
+        forget = {"type": "conversation.item.delete", "event_id": state.event_id(), "item_id": item_id}
+        state.out.append(Send(link.number, forget))
 
 
 def _acknowledged(state: State, link: Link, item_id: str) -> None:

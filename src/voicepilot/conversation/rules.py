@@ -23,6 +23,7 @@ from voicepilot.conversation.guards import (
     is_settled,
     may_move,
     options_refused,
+    was_cut_short,
     was_left_alone,
     was_steady,
 )
@@ -116,6 +117,7 @@ RULES: tuple[Rule, ...] = (
 
     # Talking.
     Rule(LASTING,              Said,                    talk.say),
+    Rule(_in(SETTLING),        (Heard, ACTIVE),         talk.hear_late,                    when=was_cut_short),
     Rule(CARRIED,              (Heard, ACTIVE),         talk.hear),
     Rule(LASTING,              (Heard, DRAINING),       talk.hear_late),
     Rule(LASTING,              Summarised,              talk.learn_summary),

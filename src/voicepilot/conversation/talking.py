@@ -34,9 +34,8 @@ def say(state: State, given: Said, now: float) -> None:
     event = _identified(state, given.event)
     kind = event["type"]
     if kind == "response.cancel":
-        _note_cancel(state, event)
-        if state.phase not in FLOWING:
-            return  # what it would cancel is gone with its connection
+        _cancel(state, event)
+        return
     entry = state.journal.add(event)
     if kind == APPEND:
         _note_audio(state, entry)
@@ -66,10 +65,13 @@ def _note_audio(state: State, entry: Entry) -> None:
         state.out.append(NoteActivity())
 
 
-def _note_cancel(state: State, event: Json) -> None:
+def _cancel(state: State, event: Json) -> None:
+    """It is about the moment: it overtakes what waits, and where there is no connection the answer is gone with it."""
     wanted = event.get("response_id")
     state.turn.cancelled.update([wanted] if wanted else state.turn.asked)
-    if state.phase not in FLOWING:
+    if state.active is not None:
+        state.out.append(Send(state.active.number, event))
+    else:
         state.reask.clear()
 
 
@@ -184,6 +186,7 @@ def _heard_item(event: Json) -> Json:
 
 
 def _cleared(state: State, _: Link, event: Json, __: float) -> bool:
+    state.turn.speaking, state.journal.stopped = False, None  # what had been heard of a turn is forgotten with it
     if state.phase is Phase.SETTLING and not state.cleared:
         state.cleared = True  # ours, not the client's
         return False

@@ -1,0 +1,150 @@
+"""From one connection to the next: by the core alone, step by step."""
+
+from __future__ import annotations
+
+from tests.conversation.core import BY_HAND, LATER, LISTENING, Core
+
+from voicepilot.conversation import effects as fx
+from voicepilot.conversation import inputs as happen
+from voicepilot.conversation.happenings import Handover, TurnInterrupted
+from voicepilot.conversation.state import Phase
+
+
+class TestHandover:
+    def ready(self, **config: float) -> Core:
+        """The next connection is about to be ready: the old one has been told that its audio is not wanted."""
+        return Core(session=LISTENING, **config).connect(life=600).prepare()
+
+    def test_the_next_connection_is_dialled_at_the_margin(self) -> None:
+        core = Core().connect(life=600)
+        core.pass_time(0)
+        assert core.state.prepare_at == core.now + 480
+        core.prepare()
+        assert core.phase() is Phase.PREPARING
+        assert len(core.ordered(fx.Dial)) == 1
+
+    def test_but_not_before_half_its_life(self) -> None:
+        core = Core().connect(life=100)
+        assert core.state.prepare_at == core.now + 50
+
+    def test_it_moves_at_once_where_nobody_speaks(self) -> None:
+        core = self.ready().restore()
+        assert core.phase() is Phase.SUSPENDING
+        assert core.ordered(fx.Suspend, core.all) == [fx.Suspend("handover", answer=True)]
+        core.give(happen.Suspended())
+        assert core.phase() is Phase.LIVE
+        assert core.active == 2
+        assert core.happening(Handover).forced is False
+        assert core.ordered(fx.HangUp) == [fx.HangUp(1)]
+        assert core.ordered(fx.Resume) == [fx.Resume()]
+
+    def test_it_waits_for_the_end_of_an_answer(self) -> None:
+        core = self.ready()
+        core.hear_answer("r", to="said").restore()
+        assert core.phase() is Phase.PREPARING
+        core.hear("response.done", response={"id": "r", "output": []})
+        assert core.phase() is Phase.SUSPENDING
+
+    def test_what_is_said_while_it_moves_waits_for_the_new_connection(self) -> None:
+        core = self.ready().restore()
+        core.say_text("a")
+        assert core.sent() == []
+        core.give(happen.Suspended())
+        assert core.sent(2) == ["conversation.item.create"]
+        assert core.happening(Handover).restored.events_resent == 1
+
+    def test_speech_that_the_old_connection_was_told_to_forget_does_not_hold_it_up(self) -> None:
+        core = self.ready()
+        core.say_audio().restore().give(happen.Suspended())
+        assert core.sent(1) == ["input_audio_buffer.clear"]
+        core.hear("input_audio_buffer.speech_started", item_id="u", audio_start_ms=0)
+        assert core.phase() is Phase.SETTLING
+        core.hear("input_audio_buffer.cleared")
+        assert "input_audio_buffer.cleared" not in core.told(), "the client asked for no clear"
+        assert core.phase() is Phase.LIVE
+        assert core.active == 2
+        assert core.sent(2) == ["input_audio_buffer.append"]
+        assert core.happening(Handover).forced is False
+
+    def test_a_standby_that_waited_long_has_time_to_catch_up(self) -> None:
+        core = self.ready()
+        core.hear_answer("r", to="begun").restore()
+        core.now += 60
+        for link in core.state.links():
+            link.note_alive(core.now)
+        core.hear_answer("r", to="done")
+        core.give(happen.Suspended())
+        assert core.sent(2) == ["conversation.item.create"], "what was said while it waited"
+        core.pass_time(1)
+        assert core.incoming == 2, "it has just been asked"
+        core.hear_item({"id": "item_r", "type": "message", "role": "assistant", "content": []}, 2)
+        assert core.active == 2
+
+    def test_options_changed_while_it_was_being_prepared_come_along(self) -> None:
+        core = Core({"instructions": "be nice"}).connect(life=600).prepare()
+        link = core.incoming
+        core.restore()
+        core.state.phase, core.now = Phase.PREPARING, core.now  # as if somebody had spoken until now
+        core.say("session.update", session={"type": "realtime", "instructions": "be curt"})
+        core.hear("session.updated", session={**BY_HAND, "instructions": "be curt"})
+        core.give(happen.Suspended())
+        told = [order.event for order in core.ordered(fx.Send, core.all) if order.link == link]
+        assert told[-1]["type"] == "session.update"
+        assert told[-1]["session"]["instructions"] == "be curt"
+        assert core.active == 1
+        core.hear("session.updated", link, session={**BY_HAND, "instructions": "be curt"})
+        assert core.active == link
+
+    def test_a_cancel_still_reaches_the_old_connection_that_is_answering(self) -> None:
+        core = self.late()
+        core.say("response.cancel")
+        assert core.sent(1) == ["response.cancel"]
+
+    def late(self) -> Core:
+        """An answer is under way, and the cut is near."""
+        core = self.ready()
+        core.hear_answer("r", "yes indeed", to="begun").restore()
+        core.give(happen.DeadlinePassed(happen.Deadline.MOVE), happen.Suspended())
+        assert core.phase() is Phase.SETTLING
+        return core
+
+    def test_an_answer_that_does_not_end_is_cut_short_and_asked_for_again(self) -> None:
+        core = self.late()
+        core.give(happen.DeadlinePassed(happen.Deadline.CUT))
+        assert core.phase() is Phase.LIVE
+        assert core.active == 2
+        assert core.happening(Handover).forced is True
+        assert core.happening(TurnInterrupted).action == "retry"
+        assert core.sent(2) == ["response.create"]
+
+    def test_what_it_still_says_afterwards_is_of_no_interest(self) -> None:
+        core = Core(session=LISTENING).connect(life=600)
+        core.say_text("a").hear_item(core.ordered(fx.Send)[0].event["item"])
+        core.prepare().hear_answer("r", to="begun").restore()
+        core.say_text("b")  # unconfirmed, so that the standby has something to learn
+        core.hear_item(core.ordered(fx.Send)[0].event["item"])
+        core.give(happen.DeadlinePassed(happen.Deadline.MOVE), happen.Suspended())
+        core.give(happen.DeadlinePassed(happen.Deadline.CUT))
+        assert core.phase() is Phase.SETTLING
+        item = {"id": "item_r", "type": "message", "role": "assistant", "status": "completed", "content": []}
+        core.hear("response.output_text.delta", response_id="r", item_id="item_r", delta="no")
+        assert core.told() == []
+        core.hear("conversation.item.done", item=item, previous_item_id=None)
+        assert core.told() == []
+        assert "item_r" not in core.state.mirror.item_ids()
+
+    def test_a_standby_that_fails_is_tried_again_later(self) -> None:
+        core = self.ready().give(happen.DialFailed(2, LATER))
+        assert core.phase() is Phase.LIVE
+        assert core.state.prepare_at is not None
+        assert core.state.prepare_at > core.now
+
+    def test_it_stays_where_it_is_when_the_standby_is_lost_at_the_last_moment(self) -> None:
+        core = self.ready()
+        core.say_audio().restore().give(happen.Suspended(), happen.Fell(2, LATER))
+        core.say_text("a")
+        assert core.sent() == []
+        core.hear("input_audio_buffer.cleared")
+        assert core.phase() is Phase.LIVE
+        assert core.sent(1) == ["input_audio_buffer.append", "conversation.item.create"]
+        assert core.ordered(fx.Resume) == [fx.Resume()]
