@@ -65,9 +65,7 @@ def fault_of_close(code: int, reason: str) -> Fault:
         return _fault("CONNECTION_EXPIRED", "the connection reached the provider's maximum age", _PASSES)
     name, message, retryable = _CLOSES.get(code, _OTHER)
     message += f" ({code}: {said})" if (said := scrubbed(reason)) else f" ({code})"
-    return _fault(
-        name, f"{message} ({code}{f': {said}' if said else ''})", _PASSES if retryable else _FINAL, retryable=retryable
-    )
+    return _fault(name, message, _PASSES if retryable else _FINAL, retryable=retryable)
 
 
 def _fault_of_provider_close(code: int, reason: str) -> Fault:

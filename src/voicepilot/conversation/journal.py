@@ -22,6 +22,7 @@ CLEAR = "input_audio_buffer.clear"
 CREATE = "conversation.item.create"
 RESPOND = "response.create"
 UPDATE = "session.update"
+TRUNCATE = "conversation.item.truncate"
 ANSWERED: Mapping[str, str] = {
     "conversation.item.truncated": "conversation.item.truncate",
     "conversation.item.deleted": "conversation.item.delete",
@@ -102,9 +103,17 @@ class Journal:
         elif entry.kind not in LASTING:
             self._remove(entry)
 
+    def drop(self, entry: Entry) -> None:
+        """Nobody needs to be told."""
+        self._remove(entry)
+
     def unsent(self) -> list[Entry]:
         """What waits."""
         return [entry for entry in self._entries if not entry.sent]
+
+    def awaits(self, kind: str) -> bool:
+        """Whether an event of this kind was sent and is not confirmed."""
+        return any(entry.sent and entry.kind == kind for entry in self._entries)
 
     def awaits_answer(self) -> bool:
         """Whether something but audio was sent and is not confirmed."""

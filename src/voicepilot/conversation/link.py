@@ -29,6 +29,7 @@ class Link:
         "confirm_by",
         "creates",
         "cut_at",
+        "displaced",
         "draining",
         "dropped",
         "heard_at",
@@ -47,6 +48,7 @@ class Link:
         "replayed",
         "session",
         "stage",
+        "stale",
         "update_id",
         "version",
     )
@@ -73,6 +75,8 @@ class Link:
         self.creates: dict[str, tuple[str, str]] = {}  # event_id -> item, and the item it was to follow
         self.last_item = "root"
         self.refused: set[str] = set()
+        self.displaced = False  # an item was refused, and so was what followed it
+        self.stale: set[str] = set()  # items it has as they were before they were truncated
         self.replayed: list[str] = []
         self.lost: list[Lost] = []
         self.dropped: tuple[str, ...] = ()

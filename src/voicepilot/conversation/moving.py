@@ -14,6 +14,7 @@ from voicepilot.conversation.effects import (
     Suspend,
     Yield,
 )
+from voicepilot.conversation.flowing import send_waiting
 from voicepilot.conversation.happenings import (
     ConversationRestored,
     Handover,
@@ -26,7 +27,6 @@ from voicepilot.conversation.journal import CLEAR, RESPOND
 from voicepilot.conversation.link import Link
 from voicepilot.conversation.restoring import adopt_session, dial, incoming
 from voicepilot.conversation.state import Json, Phase, State, Turn
-from voicepilot.conversation.talking import send_waiting
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
 

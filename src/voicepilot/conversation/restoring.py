@@ -116,23 +116,36 @@ def _catch_up(state: State, link: Link) -> None:
         link.last_item = item["id"]
         has.add(item["id"])
         state.out.append(Send(link.number, {**event, "event_id": event_id, "previous_item_id": after}))
-    if replay.dropped_items:
+    if replay.dropped_items and replay.dropped != state.summarising:
+        state.summarising = replay.dropped
         state.out.append(Summarise(replay.dropped_items))
     link.stage = Stage.REPLAYING if link.owed else Stage.SYNCED
 
 
 def _delete_surplus(state: State, link: Link) -> None:
-    for item_id in sorted(link.known - set(state.mirror.item_ids())):
+    there = set(state.mirror.item_ids())
+    for item_id in sorted(link.known - (there - link.stale)):
         link.known.discard(item_id)
         forget = {"type": "conversation.item.delete", "event_id": state.event_id(), "item_id": item_id}
         state.out.append(Send(link.number, forget))
+    link.stale &= link.owed  # what it was just told is out of date too, once it has it
 
 
 def _acknowledged(state: State, link: Link, item_id: str) -> None:
     link.known.add(item_id)
     link.owed.discard(item_id)
     if link.stage is Stage.REPLAYING and not link.owed:
-        _catch_up(state, link)  # what was refused only for its place, or was added meanwhile
+        _settle(state, link)
+
+
+def _settle(state: State, link: Link) -> None:
+    """All that it was told is answered; it may have been refused some only for its place."""
+    if link.displaced:
+        link.displaced = False
+        link.last_item = link.replayed[-1] if link.replayed else "root"
+        _catch_up(state, link)
+    else:
+        link.stage = Stage.SYNCED
 
 
 def _refused(state: State, link: Link, error: Json) -> None:
@@ -147,12 +160,12 @@ def _refused(state: State, link: Link, error: Json) -> None:
     item_id, after = link.creates.pop(event_id)
     link.owed.discard(item_id)
     link.replayed.remove(item_id)
-    if after not in link.refused:  # else it only followed one that was refused, and is told again
+    link.displaced = True
+    if after in link.known or after == "root":  # else it only followed one that was refused, and is told again
         link.refused.add(item_id)
         link.lost.append(Lost(item_id, f"the provider refused it: {error.get('message')}"))
     if not link.owed:
-        link.last_item = link.replayed[-1] if link.replayed else "root"
-        _catch_up(state, link)
+        _settle(state, link)
 
 
 def incoming(state: State) -> Link:

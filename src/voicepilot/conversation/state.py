@@ -85,9 +85,12 @@ class State:
         "session",
         "spoken",
         "stirred_at",
+        "summarising",
         "turn",
+        "turn_waits",
         "used",
         "version",
+        "waits",
     )
 
     def __init__(self, config: ConversationConfig, session: Json, name: str) -> None:
@@ -98,6 +101,9 @@ class State:
         self.journal = Journal(config.max_queued_audio_seconds, config.max_queued_bytes)
         self.mirror = Mirror(keep_audio=config.keep_audio, max_audio_seconds=config.max_kept_audio_seconds)
         self.turn = Turn()
+        self.waits = False  # something waits for the end of an answer
+        self.summarising: tuple[str, ...] = ()  # the items of which a summary was asked for last
+        self.turn_waits = False  # … that closes a turn of the user's audio
         self.version = 0  # counts what may have changed the mirror
         self.used = Usage()  # on all its connections, as far as it was counted
         self.listened = 0.0  # seconds of the user's audio that were not counted yet

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from voicepilot.conversation.effects import Count, NoteActivity, Ping, Send, Yield
+from voicepilot.conversation.effects import Count, NoteActivity, Ping, Yield
+from voicepilot.conversation.flowing import let_go, send_waiting
 from voicepilot.conversation.happenings import InputDropped
 from voicepilot.conversation.inputs import Heard, Ponged, Said, Silent, Summarised
 from voicepilot.conversation.journal import APPEND, COMMIT, CREATE, RESPOND, Entry
@@ -42,7 +43,7 @@ def say(state: State, given: Said, now: float) -> None:
     elif kind in {CREATE, RESPOND, COMMIT}:
         state.out.append(NoteActivity())
     if state.phase in FLOWING and state.active is not None:
-        send(state, state.active, entry)
+        let_go(state, state.active, entry)
     _make_room(state, now)
 
 
@@ -85,25 +86,6 @@ def _make_room(state: State, now: float) -> None:
         state.out.append(Yield(InputDropped(at=now, start=start, end=end)))
 
 
-def send(state: State, link: Link, entry: Entry) -> None:
-    """Send an entry of the journal, with the call ids that this connection knows."""
-    event = entry.event
-    if link.renamed and entry.kind == CREATE:
-        item = event["item"]
-        if item.get("call_id") in link.renamed:
-            event = {**event, "item": {**item, "call_id": link.renamed[item["call_id"]]}}
-    state.out.append(Send(link.number, event))
-    state.journal.mark_sent(entry)
-
-
-def send_waiting(state: State, link: Link) -> tuple[int, float]:
-    """Send everything that waits, in order; gives how many events, and the seconds of audio among them."""
-    entries = state.journal.unsent()
-    for entry in entries:
-        send(state, link, entry)
-    return len(entries), sum(entry.end - entry.start for entry in entries)
-
-
 # --- heard ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,13 +103,19 @@ def hear(state: State, given: Heard, now: float) -> None:
         state.version += 1
         stirs = not kind.startswith(UNSTIRRING)
     note = NOTED.get(kind)
-    if note is not None and note(state, link, event, now) is False:
+    shown = note is None or note(state, link, event, now) is not False
+    if state.waits and state.phase in FLOWING and kind in ENDS_AN_ANSWER:
+        send_waiting(state, link)
+    if not shown:
         return
     if stirs:
         state.stirred_at = now
         state.out.append(STIRRED)
     state.out.append(Yield(event))
 
+
+ENDS_AN_ANSWER = frozenset({"response.done", "error"})
+"""Events after which what waits for the end of an answer may go."""
 
 STIRRED = NoteActivity()
 
@@ -141,6 +129,12 @@ UNSTIRRING = ("rate_limits.", "session.", "error", "input_audio_buffer.cleared")
 
 def _confirmed(state: State, _: Link, event: Json, __: float) -> None:
     state.journal.confirm(event)
+
+
+def _truncated(state: State, _: Link, event: Json, __: float) -> None:
+    state.journal.confirm(event)
+    if state.incoming is not None:
+        state.incoming.stale.add(event["item_id"])
 
 
 def _item_added(state: State, link: Link, event: Json, _: float) -> None:
@@ -228,7 +222,7 @@ NOTED: Mapping[str, Note] = {
     "session.updated": _configured,
     "conversation.item.added": _item_added,
     "conversation.item.created": _item_added,
-    "conversation.item.truncated": _confirmed,
+    "conversation.item.truncated": _truncated,
     "conversation.item.deleted": _confirmed,
     "conversation.item.retrieved": _confirmed,
     "input_audio_buffer.speech_started": _speech_started,

@@ -1,0 +1,72 @@
+"""In which order what the client said leaves, and what has to wait although there is a connection.
+
+A server gives one answer at a time, and refuses to be asked for another meanwhile (realtime-wire.md D3, D5). So a
+`response.create` waits until the answer under way is over, and what was said after it waits behind it, for the answer
+must not know it yet. The user's audio goes on, unless its turn is to be closed by something that waits.
+"""
+
+from __future__ import annotations
+
+from voicepilot.conversation.effects import Send, Yield
+from voicepilot.conversation.journal import APPEND, CLEAR, COMMIT, CREATE, LASTING, RESPOND, TRUNCATE, Entry
+from voicepilot.conversation.link import Link
+from voicepilot.conversation.state import State
+
+
+def let_go(state: State, link: Link, entry: Entry) -> None:
+    """Send an entry, or let it wait where it is."""
+    if _passes(state, entry):
+        send(state, link, entry)
+        return
+    state.waits = True
+    state.turn_waits = state.turn_waits or entry.kind in {COMMIT, CLEAR}
+
+
+def _passes(state: State, entry: Entry) -> bool:
+    if entry.kind == APPEND:
+        return not state.turn_waits
+    if state.waits:
+        return entry.kind not in LASTING
+    return entry.kind != RESPOND or _is_aside(entry) or not _is_answering(state)
+
+
+def _is_aside(entry: Entry) -> bool:
+    """Whether the answer is no part of the conversation; any number may be given at once."""
+    return (entry.event.get("response") or {}).get("conversation") == "none"
+
+
+def _is_answering(state: State) -> bool:
+    return bool(state.turn.asked or state.reask) or state.journal.awaits(RESPOND)
+
+
+def send_waiting(state: State, link: Link) -> tuple[int, float]:
+    """Send what waits, in order, as far as it may go; gives how many events wait, and the seconds of audio in them."""
+    state.waits = state.turn_waits = False
+    entries = state.journal.unsent()
+    for entry in entries:
+        let_go(state, link, entry)
+    return len(entries), sum(entry.end - entry.start for entry in entries)
+
+
+def send(state: State, link: Link, entry: Entry) -> None:
+    """Send an entry of the journal, with the call ids that this connection knows."""
+    event = entry.event
+    if entry.kind == TRUNCATE and event["item_id"] in link.replayed:
+        _shorten(state, entry)
+        return
+    if link.renamed and entry.kind == CREATE:
+        item = event["item"]
+        if item.get("call_id") in link.renamed:
+            event = {**event, "item": {**item, "call_id": link.renamed[item["call_id"]]}}
+    state.out.append(Send(link.number, event))
+    state.journal.mark_sent(entry)
+
+
+def _shorten(state: State, entry: Entry) -> None:
+    """This connection has the answer's words and not its sound, and would refuse; the next one gets what was heard."""
+    place = {name: entry.event.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
+    event = {"type": "conversation.item.truncated", **place}
+    state.mirror.hear(event)
+    state.version += 1
+    state.journal.drop(entry)
+    state.out.append(Yield(event))
