@@ -46,6 +46,7 @@ PROMISES = (
     Promise("End-4", "ending, hook, close, forget, statistics, purge, session-ended, gone"),
     Promise("End-5", "With no id it ends the current session, in whatever phase"),
     Promise("End-6", "A session that becomes failed goes through the same steps"),
+    Promise("End-7", "on_session_ending gets the transcript"),
     Promise("Time-1", "Renewal, inactivity and heartbeat are deadlines in the session's state"),
     Promise("Time-2", "The clock counts suspension"),
     Promise("Time-3", "Expiry is a duration at receipt, so skew does not matter"),

@@ -9,7 +9,16 @@ import pytest
 from tests.stories.cast import Application, moves, phase, seconds_since
 from tests.support import World, a_world
 
-from voicepilot import AuthenticationError, Phase, ProviderUnavailableError, PurgeOrder, PurgeReceipt
+from voicepilot import (
+    AuthenticationError,
+    EndingSession,
+    Phase,
+    PrivacyController,
+    ProviderUnavailableError,
+    PurgeOrder,
+    PurgeReceipt,
+    TranscriptStore,
+)
 from voicepilot.testing import FakeKeyService, FakePurger
 
 DOWN = ProviderUnavailableError("down")
@@ -286,3 +295,24 @@ async def test_leaving_the_with_block_ends_what_is_starting_too() -> None:
         await world.manager.dispose()
         with pytest.raises(Exception, match="the session was ended while it was starting"):
             await start
+
+
+@pytest.mark.seed("End-7")
+async def test_the_ending_hook_is_told_what_was_said_before_it_is_purged() -> None:
+    async with PrivacyController() as controller, a_world() as world:
+        store = TranscriptStore(controller)
+        world.manager.set_privacy_controller(controller, store)
+        session_id, other = await started(world), await started(world)
+        application = Application()
+        world.manager.register_conversation_hooks(application)
+        store.append_final(session_id, "user", "My card is 4111 1111 1111 1111")
+        store.append_final(session_id, "assistant", "Thank you")
+        store.append_final(other, "user", "something else")
+        await world.manager.end_session(session_id)
+        (ending,) = application.seen
+        assert isinstance(ending, EndingSession)
+        assert [(turn.role, turn.text) for turn in ending.transcript] == [
+            ("user", "My card is [card]"),
+            ("assistant", "Thank you"),
+        ]
+        assert (store.turns(session_id), len(world.manager.transcript(other))) == ((), 1)
