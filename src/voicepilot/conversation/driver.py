@@ -42,9 +42,6 @@ from voicepilot.ports import ConnectionPhase, Credential, ManagedSession
 NAP = 5.0
 """Seconds the timer waits at most, so that a machine that slept notices soon."""
 
-LONGEST_LIFE = 86_400.0
-"""Seconds; a connection that claims to live longer, or to be over, has a clock that differs from ours."""
-
 SUMMARY_LIMIT = 20.0
 """Seconds that a summary may take."""
 
@@ -229,7 +226,7 @@ class Driver:
         except Exception as error:
             self.apply(DialFailed(number, _fault_of(error)))
             return
-        line.socket = socket
+        line.open(socket, self._session.now())
         if line.hung_up:  # while it was dialled
             await socket.close()
             return
@@ -288,7 +285,7 @@ class Driver:
             self._logger.warning("the provider sent an incomplete event to session %s", self._session.session_id)
             self._deliver(event)
         elif event["type"] == "session.created":
-            self.apply(Greeted(number, event, self._life(event)))
+            self.apply(Greeted(number, event, self._life(number, event)))
         else:
             self._learn(number, event)
 
@@ -299,13 +296,12 @@ class Driver:
             self._logger.exception("%s could not be taken in for session %s", event["type"], self._session.session_id)
             self.apply(Fell(number, CONFUSED))
 
-    def _life(self, event: Json) -> float | None:
-        """Seconds until the provider ends the connection. Its clock may differ from ours, within reason."""
-        expires_at = event["session"].get("expires_at")
-        if not isinstance(expires_at, int | float):
+    def _life(self, number: int, event: Json) -> float | None:
+        """Seconds until the provider ends the connection, if it says so."""
+        expires_at, line = event["session"].get("expires_at"), self._lines.get(number)
+        if line is None or not isinstance(expires_at, int | float):
             return None
-        life = expires_at - self._session.now()
-        return life if 0 < life < LONGEST_LIFE else None
+        return line.life(expires_at, self._session.now())
 
     def _hang_up(self, line: Line | None) -> None:
         if line is None or line.hung_up:

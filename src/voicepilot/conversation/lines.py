@@ -9,8 +9,11 @@ from typing import Any
 
 import msgspec
 
-from voicepilot.conversation.ports import Socket
+from voicepilot.conversation.ports import Dated, Socket
 from voicepilot.conversation.state import Json
+
+LONGEST_LIFE = 86_400.0
+"""Seconds; a connection that claims to live longer, or to be over, has a clock that cannot be right."""
 
 Spawn = Callable[[Coroutine[Any, Any, None], str], object]
 
@@ -20,18 +23,44 @@ _encoder = msgspec.json.Encoder()
 class Line:
     """One connection, from the order to dial it until it is hung up."""
 
-    __slots__ = ("_spawn", "_waiting", "_writer_waits", "_writing", "_written", "dialling", "hung_up", "socket", "task")
+    __slots__ = (
+        "_opened_at",
+        "_spawn",
+        "_waiting",
+        "_writer_waits",
+        "_writing",
+        "_written",
+        "dialling",
+        "hung_up",
+        "socket",
+        "task",
+    )
 
     def __init__(self, spawn: Spawn) -> None:
         self.task: asyncio.Task[None] | None = None
         self.socket: Socket | None = None
         self.dialling = False
         self.hung_up = False
+        self._opened_at = 0.0
         self._spawn = spawn
         self._waiting: deque[Json] = deque()
         self._writing = False
         self._writer_waits = False  # whoever puts something will write it himself
         self._written: asyncio.Event | None = None  # made for those who wait for a writer
+
+    def open(self, socket: Socket, now: float) -> None:
+        """Write to `socket` from now on."""
+        self.socket, self._opened_at = socket, now
+
+    def life(self, expires_at: float, now: float) -> float | None:
+        """Seconds until the provider's clock shows `expires_at`; None if that is nonsense by its clock and by ours."""
+        told = self.socket.server_time if isinstance(self.socket, Dated) else None
+        lives = [expires_at - now]
+        if told is not None:
+            # It is told in whole seconds, so that within them our clock, if it agrees, knows better.
+            opened = min(max(self._opened_at, told), told + 1.0)
+            lives.insert(0, expires_at - (opened + now - self._opened_at))
+        return next((life for life in lives if 0 < life < LONGEST_LIFE), None)
 
     def put(self, event: Json) -> None:
         """Have `event` written behind those before it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -36,6 +36,13 @@ class Socket(Protocol):
     async def close(self, code: int = 1000) -> None:
         """Close it, within a second, whatever the other side does. Idempotent, never raises."""
         ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A socket that knows what time it was at the provider when it was opened, in whole seconds, if that was told."""
+
+    server_time: float | None
 
 
 class Dialler(Protocol):

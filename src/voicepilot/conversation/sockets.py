@@ -21,7 +21,7 @@ from yarl import URL
 from voicepilot.conversation.faults import fault_of_bad_handshake, fault_of_refused_dial
 from voicepilot.conversation.ports import Closed, Pong
 from voicepilot.errors import DialError, Fault, NotInitializedError, RequestRefusedError
-from voicepilot.network.faults import fault_of_breakdown
+from voicepilot.network.faults import fault_of_breakdown, timestamp
 from voicepilot.network.reply import Reply
 from voicepilot.network.route import proxy_for, trusted
 from voicepilot.network.secrets import Secret
@@ -52,6 +52,7 @@ class _Wire(aiohttp.ClientWebSocketResponse):
     ) -> None:
         super().__init__(reader, writer, protocol, response, *others, **named)
         self.transport = response.connection.transport if response.connection else None
+        self.server_time = timestamp(response.headers.get("Date"))
 
     def cut(self) -> None:
         """End the connection at once, and throw away what was not sent."""
@@ -63,9 +64,10 @@ class _Wire(aiohttp.ClientWebSocketResponse):
 class WebSocket:
     """One connection; a conversation's `Socket`."""
 
-    __slots__ = ("__weakref__", "_end", "_forget", "_parted", "_reading", "_sending", "_wire")
+    __slots__ = ("__weakref__", "_end", "_forget", "_parted", "_reading", "_sending", "_wire", "server_time")
 
     def __init__(self, wire: _Wire, forget: Callable[[WebSocket], None]) -> None:
+        self.server_time = wire.server_time
         self._wire = wire
         self._forget = forget
         self._end: Closed | None = None  # what there is to receive from now on

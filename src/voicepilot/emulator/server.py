@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import time
 from contextlib import suppress
+from email.utils import formatdate
 from typing import Any, Self
 
 import msgspec
@@ -197,6 +198,7 @@ class RealtimeEmulator:
             _cut(request)
             return web.Response()
         socket = socket_response(asked.protocols)
+        socket.headers["Date"] = formatdate(self.now(), usegmt=True)
         await socket.prepare(request)
         if isinstance(admission, TurnedAway):
             error = Send(

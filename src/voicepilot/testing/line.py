@@ -51,8 +51,8 @@ class EmulatedLine:
     """A `Dialler` whose every socket ends in a conversation of the emulator.
 
     Its further keyword arguments are the fields of the emulator's `Options`. `valid` says which tokens are good (by
-    default all), `latency` is how many seconds a message takes each way, and `spread` how many more at random. `faults`
-    and `record` are those of the emulator.
+    default all), `latency` is how many seconds a message takes each way, and `spread` how many more at random. Its
+    clock is `ahead` seconds ahead of yours. `faults` and `record` are those of the emulator.
     """
 
     url = "ws://line.invalid/v1/realtime?model=gpt-realtime"
@@ -65,6 +65,7 @@ class EmulatedLine:
         valid: Callable[[str], bool] | None = None,
         latency: float = 0.0,
         spread: float = 0.0,
+        ahead: float = 0.0,
         **changes: Any,  # Any: the fields of Options
     ) -> None:
         try:
@@ -73,6 +74,7 @@ class EmulatedLine:
             raise ConfigurationError(f"the emulator has no such option: {error}") from error
         self.latency = latency
         self.spread = spread
+        self.ahead = ahead
         self.faults = Faults(self.options.seed, self.options.time_scale)
         self.record = record.Record()
         self._clock = clock or VirtualClock()
@@ -225,7 +227,9 @@ class EmulatedLine:
     def _opened(self, admitted: Admitted, asked: Request) -> ClientEnd:
         wire = Wire(len(self._wires) + 1, admitted.conversation, self._terms)
         self._wires.append(wire)
+        wire.client.server_time = float(int(self._clock.now() + self.ahead))
         session = wire.conversation.session
+        session["expires_at"] = int(wire.conversation.ends_at + self.ahead)
         opened = record.Opened(
             at=self._clock.now(),
             connection=wire.number,

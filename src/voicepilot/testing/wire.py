@@ -74,6 +74,7 @@ class ClientEnd:
         self._inbox: deque[Message] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._end: Closed | None = None
+        self.server_time: float | None = None
 
     @property
     def unread(self) -> int:
