@@ -188,6 +188,47 @@ def emulate(  # noqa: PLR0913, PLR0917 - one for each option
     )
 
 
+@app.command(short_help="Talk in the terminal, over a connection that outlives the provider's limit.")
+def talk(
+    emulator: Annotated[
+        bool,
+        typer.Option("--emulator", help="Talk to an emulated provider on this machine, which repeats what you say."),
+    ] = False,
+    connection_life: Annotated[
+        float | None,
+        typer.Option(
+            metavar="S",
+            min=1,
+            help="Seconds after which a connection is replaced.",
+            show_default="as the provider says",
+        ),
+    ] = None,
+    instructions: Annotated[str | None, typer.Option(help="What the assistant is told to be.")] = None,
+    audio: Annotated[
+        bool, typer.Option("--audio", help="Use microphone and speaker, too; needs the extra `audio`.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="The model; on Azure the deployment's name.")] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Read this voicepilot.toml.", show_default="./voicepilot.toml")
+    ] = None,
+) -> int:
+    """Hold a conversation in the terminal: type a line, read the answer, and see the connection being replaced.
+
+    With --emulator nothing leaves this machine and no key is needed; connections live 30 seconds there. Otherwise the
+    provider of the settings is used (see: voicepilot doctor). /quit or the end of the input ends it.
+    """
+    from voicepilot.cli.talk import talk as run_talk  # noqa: PLC0415 - --help must not wait for it
+
+    return run_talk(
+        emulated=emulator,
+        connection_life=connection_life,
+        instructions=instructions,
+        audio=audio,
+        config_file=config,
+        model=model,
+    )
+
+
 @app.command(short_help="Check settings, credential, network, a key and a connection.")
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")] = False,
