@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from voicepilot.conversation.effects import Count, NoteActivity, Ping, Yield
+from voicepilot.conversation.effects import Count, NoteActivity, Ping, Send, Yield
 from voicepilot.conversation.flowing import let_go, send_waiting
 from voicepilot.conversation.happenings import InputDropped
 from voicepilot.conversation.inputs import Heard, Ponged, Said, Silent, Summarised
