@@ -53,7 +53,7 @@ from voicepilot.lifecycle.inputs import (
 )
 from voicepilot.lifecycle.machine import note_activity, wake_at
 from voicepilot.lifecycle.phases import Phase
-from voicepilot.lifecycle.session import ConnectionStatus, Trigger
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Trigger
 
 
 class TestStart:
@@ -670,6 +670,16 @@ class TestConnection:
 
 
 class TestEnd:
+    @pytest.mark.parametrize("before", ConnectionPhase)
+    def test_a_managed_connection_is_closed_when_it_is_over(self, before: ConnectionPhase) -> None:
+        driver = Driver()
+        driver.go_live()
+        driver.tell(ConnectionReported(ConnectionStatus.HEALTHY, phase=before))
+        driver.tell(EndRequested("user-requested"))
+        driver.say_goodbye()
+        none = before is ConnectionPhase.NONE
+        assert driver.session.connection_phase is (before if none else ConnectionPhase.CLOSED)
+
     def test_it_goes_hook_connection_key_purge(self) -> None:
         driver = Driver()
         driver.go_live()

@@ -25,7 +25,7 @@ from voicepilot.lifecycle.effects import (
     RunPlan,
 )
 from voicepilot.lifecycle.inputs import EndRequested, Hook, Input, KeyMinted, MintFailed, Purged, SlotRefused
-from voicepilot.lifecycle.session import Farewell, Round, Session, Trigger
+from voicepilot.lifecycle.session import ConnectionPhase, Farewell, Round, Session, Trigger
 from voicepilot.lifecycle.steps import (
     CLOSE_LIMIT,
     PURGE_LIMIT,
@@ -38,6 +38,9 @@ from voicepilot.lifecycle.steps import (
     mint,
     wrapped,
 )
+
+
+NONE, CLOSED = ConnectionPhase.NONE, ConnectionPhase.CLOSED
 
 
 def ask_slot(session: Session, _: Input, __: float) -> Outcome:
@@ -181,7 +184,12 @@ def forget_key(session: Session, _: Input, now: float) -> Outcome:
     """The connection is closed: forget the key, make the last sum, and purge."""
     released = (ReleaseKey(session.key.ticket),) if session.key else ()
     lasted = (now - session.started_at) * 1000 if session.started_at is not None else 0.0
-    session = replace(session, key=None, statistics=replace(session.statistics, total_duration_ms=lasted))
+    session = replace(
+        session,
+        key=None,
+        connection_phase=CLOSED if session.connection_phase is not NONE else NONE,
+        statistics=replace(session.statistics, total_duration_ms=lasted),
+    )
     return session, (*released, Purge(current_farewell(session).reason, PURGE_LIMIT))
 
 
