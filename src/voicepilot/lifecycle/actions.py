@@ -39,7 +39,6 @@ from voicepilot.lifecycle.steps import (
     wrapped,
 )
 
-
 NONE, CLOSED = ConnectionPhase.NONE, ConnectionPhase.CLOSED
 
 
