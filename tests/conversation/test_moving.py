@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.conversation.core import BY_HAND, LATER, LISTENING, Core
 
 from voicepilot.conversation import effects as fx
@@ -11,7 +13,7 @@ from voicepilot.conversation.state import Phase
 
 
 class TestHandover:
-    def ready(self, **config: float) -> Core:
+    def ready(self, **config: Any) -> Core:
         """The next connection is about to be ready: the old one has been told that its audio is not wanted."""
         return Core(session=LISTENING, **config).connect(life=600).prepare()
 

@@ -143,10 +143,10 @@ RULES: tuple[Rule, ...] = (
     Rule(LASTING,              (Fell, DRAINING),        move.release),
 
     # Silence.
-    Rule(LASTING,              (Silent, ACTIVE),        talk.ask),
-    Rule(LASTING,              (Silent, INCOMING),      talk.ask),
-    Rule(LASTING,              (Ponged, ACTIVE),        talk.note_answer),
-    Rule(LASTING,              (Ponged, INCOMING),      talk.note_answer),
+    Rule(CARRIED,              (Silent, ACTIVE),        talk.ask),
+    Rule(RESTORING,            (Silent, INCOMING),      talk.ask),
+    Rule(CARRIED,              (Ponged, ACTIVE),        talk.note_answer),
+    Rule(RESTORING,            (Ponged, INCOMING),      talk.note_answer),
 
     # The end.
     Rule(ANY - {OVER},         CloseAsked,              move.close,                OVER),
@@ -168,11 +168,11 @@ IGNORED: dict[Phase, frozenset[What]] = {
     # No connection is active here; the answer to a Suspend comes too late after a fall.
     CONNECTING: frozenset({ConnectAsked, Suspended, *FROM_ACTIVE, *DONE, *(TIMES - {Deadline.GIVE_UP})}),
     WAITING: frozenset({
-        ConnectAsked, Suspended, *FROM_ACTIVE, *(FROM_INCOMING - {(Silent, INCOMING), (Ponged, INCOMING)}), *DONE,
+        ConnectAsked, Suspended, *FROM_ACTIVE, *FROM_INCOMING, *DONE,
         *(TIMES - {Deadline.GIVE_UP, Deadline.RETRY}),
     }),
     LIVE: frozenset({
-        ConnectAsked, Suspended, *(FROM_INCOMING - {(Silent, INCOMING), (Ponged, INCOMING)}), *DONE,
+        ConnectAsked, Suspended, *FROM_INCOMING, *DONE,
         *(TIMES - {Deadline.PREPARE, Deadline.MOVE}),
     }),
     PREPARING: frozenset({ConnectAsked, Suspended, *DONE, *(TIMES - {Deadline.MOVE})}),
