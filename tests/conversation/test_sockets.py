@@ -588,6 +588,16 @@ async def test_dispose_cuts_what_is_open_and_dials_no_more(emulator: RealtimeEmu
     await until(lambda: all(connection.closed for connection in emulator.record.connections()))
 
 
+async def test_dispose_ends_a_dial_that_is_under_way(emulator: RealtimeEmulator) -> None:
+    dialler = WebSocketDialler()
+    emulator.faults.add("connect:hang")
+    dial = asyncio.create_task(refused(dialler, url(emulator)))
+    await until(lambda: not emulator.faults.pending())
+    async with asyncio.timeout(10):
+        await dialler.dispose()
+        assert (await dial).code == "CONNECTION_RESET"
+
+
 async def test_a_dialler_that_never_dialled_has_nothing_to_dispose() -> None:
     await WebSocketDialler().dispose()
 

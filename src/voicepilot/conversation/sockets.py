@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -214,10 +214,8 @@ class WebSocketDialler:
             return error.fault
         except aiohttp.WSServerHandshakeError:
             return fault_of_bad_handshake(_where(url))
-        except (ValueError, aiohttp.InvalidURL):
+        except (ValueError, aiohttp.ClientError):  # before anything was sent
             return RequestRefusedError("the address or the key cannot be put into a request").fault
-        except (aiohttp.ClientError, OSError) as error:
-            return fault_of_breakdown(error, _where(url)).fault
 
     async def _upgraded(self, url: str, token: str) -> _Wire:
         wire = await self._http().ws_connect(
@@ -229,9 +227,7 @@ class WebSocketDialler:
             autoclose=False,  # … and wait for a second close frame when the first has no code
             max_msg_size=MOST_RECEIVED,
         )
-        if not isinstance(wire, _Wire):
-            raise TypeError("aiohttp made a WebSocket of another class")
-        return wire
+        return cast("_Wire", wire)  # as ws_response_class says, and aiohttp's types do not
 
     def _http(self) -> aiohttp.ClientSession:
         if self._disposed:
