@@ -54,7 +54,8 @@ class Line:
 
     def life(self, expires_at: float, now: float) -> float | None:
         """Seconds until the provider's clock shows `expires_at`; None if that is nonsense by its clock and by ours."""
-        told = self.socket.server_time if isinstance(self.socket, Dated) else None
+        socket: object = self.socket
+        told = socket.server_time if isinstance(socket, Dated) else None
         lives = [expires_at - now]
         if told is not None:
             # It is told in whole seconds, so that within them our clock, if it agrees, knows better.
