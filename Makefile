@@ -49,6 +49,10 @@ fuzz: $(VENV)/.fuzz  ## hostile input: hypothesis at length, then guided by cove
 kill: $(READY)  ## a process is told to end, and killed at KILLS=50 seeded moments: what it still does, what it leaves
 	@VOICEPILOT_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/kill
 
+soak: $(READY)  ## 2,000 sessions and 100 conversations for MINUTES=30 against faults; prints figures, draws a picture
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --sessions $(or $(SESSIONS),2000) \
+	  --conversations $(or $(CONVERSATIONS),100)
+
 bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
 	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
 
