@@ -76,5 +76,5 @@ def _live(module: ModuleType, name: str) -> FunctionType:
     if isinstance(found, property) and found.fget is not None:
         found = found.fget
     if not isinstance(found, FunctionType):
-        raise LookupError(f"{name} of {module.__name__} is no function")
+        raise LookupError(f"{name} of {module.__name__} is no function")  # noqa: TRY004 - the patch does not fit
     return found

@@ -16,7 +16,7 @@ PER_KEY = 1.2
 """Requests for each key that a storm may cost."""
 
 STORMY = 20
-"""Requests below which there was no storm: so few tell a breaker nothing."""
+"""Requests below which there is no storm: so few tell a breaker nothing."""
 
 CROWD = 100
 """Sessions that a common start must have to be called a herd."""
@@ -31,11 +31,15 @@ class Storm(msgspec.Struct):
     probes: int = 0  # one for each break that ended within it
     surprises: int = 0  # times a closed circuit had to open: what was under way then could not know
 
+    @property
+    def was_one(self) -> bool:
+        """Whether more was asked than a provider serves that is a little busy."""
+        return self.asked >= STORMY and (self.surprises > 0 or self.keys < self.asked / 2)
+
     def allowed(self, breaker: BreakerOptions, under_way: int) -> float:
         """Requests that it may cost: for its keys, a probe for each break, and what was under way when it came."""
         probes = min(self.probes, 1 + int((self.run.ends - self.run.begins) / breaker.first_break))
-        surprise = under_way + (breaker.failures_in_a_row or STORMY) if self.surprises else 0
-        return PER_KEY * self.keys + probes + surprise
+        return PER_KEY * self.keys + probes + under_way + (breaker.failures_in_a_row or STORMY)
 
 
 class Storms:
