@@ -54,6 +54,7 @@ EXACT: dict[str, set[str]] = {
 # Settings have the fields, defaults and bounds of others' options, so that these are written once: their data, no more.
 OPTIONS: dict[str, set[str]] = {
     "config": {
+        "voicepilot.conversation.options",
         "voicepilot.emulator.options",
         "voicepilot.privacy.redact",
         "voicepilot.privacy.retention",

@@ -40,7 +40,7 @@ def test_show_names_each_source(capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_show_shows_everything_also_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app(["config", "show", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert list(shown) == ["provider", "sessions", "recovery", "privacy", "telemetry", "emulator"]
+    assert list(shown) == ["provider", "sessions", "conversation", "recovery", "privacy", "telemetry", "emulator"]
     assert shown["emulator"]["port"] == {"value": 8690, "source": "default"}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from voicepilot.config import ConfigurationManager, Settings
+from voicepilot.conversation.options import ConversationConfig
 from voicepilot.credentials import AzurePreviewProfile, AzureProfile, EphemeralKeyService, OpenAIProfile
 from voicepilot.errors import ConfigurationError
 from voicepilot.lifecycle.config import SessionConfig
@@ -246,3 +247,14 @@ def test_the_manager_takes_settings_or_overrides() -> None:
     assert ConfigurationManager(settings).settings is settings
     with pytest.raises(TypeError, match="not both"):
         ConfigurationManager(settings, model="n")
+
+
+def test_conversations_have_a_section_of_their_own() -> None:
+    given = {"max_connection_seconds": 60, "replay_token_budget": "never", "keep_audio": "always"}
+    config = Settings.load(base_url="http://127.0.0.1:1/v1", conversation=given).conversation_config()
+    assert config == ConversationConfig(max_connection_seconds=60, keep_audio="always")
+
+
+def test_what_a_conversation_cannot_use_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"(?s)conversation\.heartbeat_seconds.*conversation\.keep_audio"):
+        Settings.load(base_url="http://127.0.0.1:1/v1", conversation={"keep_audio": "no", "heartbeat_seconds": 0})

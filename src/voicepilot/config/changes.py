@@ -9,7 +9,7 @@ import msgspec
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from voicepilot.config.sections import AT_ONCE, NEXT_KEY, SECTIONS, Section
+from voicepilot.config.sections import RESTART, SECTIONS, Section
 from voicepilot.config.settings import Settings
 
 HIDDEN = "<hidden>"
@@ -42,7 +42,7 @@ def _section_changed(section: str, old: Section, new: Section) -> SectionChanged
         for name in type(new).model_fields
         if getattr(old, name) != getattr(new, name)
     }
-    restart = tuple(name for name in changes if type(new).applies_when(name) not in {AT_ONCE, NEXT_KEY})
+    restart = tuple(name for name in changes if type(new).applies_when(name) == RESTART)
     return SectionChanged(section, changes, restart)
 
 

@@ -35,6 +35,7 @@ def listed(loaded: Loaded) -> Iterator[Setting]:
 ABOUT = {
     "provider": "Who gives us keys; [keys.md](keys.md) tells more.",
     "sessions": "How sessions behave where `start_session` does not say otherwise, and how many there may be.",
+    "conversation": "How the conversations of `manager.connect` keep themselves alive, where it is not told otherwise.",
     "recovery": "How operations that fail are tried again, and when an endpoint is left in peace; see "
     "[recovery.md](recovery.md), which also has the defaults of `retry_…` for each fault domain.",
     "privacy": "How long data may stay, and what is taken out of texts before they are stored.",

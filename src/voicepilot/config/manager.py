@@ -11,6 +11,7 @@ from voicepilot.config.changes import SectionChanged, changes_between
 from voicepilot.config.layers import settings_file
 from voicepilot.config.settings import ProviderSettings, Settings
 from voicepilot.config.watch import Watched, require_watchfiles
+from voicepilot.conversation.options import ConversationConfig
 from voicepilot.errors import ConfigurationError, VoicePilotError
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.subscription import Subscription, is_async
@@ -88,6 +89,10 @@ class ConfigurationManager:
     def session_config(self) -> SessionConfig:
         """The options a new session starts with."""
         return self._settings.session_config()
+
+    def conversation_config(self) -> ConversationConfig:
+        """The options a new conversation starts with."""
+        return self._settings.conversation_config()
 
     # --- changes ----------------------------------------------------------------------------------------------------
 

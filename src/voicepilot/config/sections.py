@@ -11,6 +11,8 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, create_model
 from pydantic_settings import NoDecode
 
+from voicepilot.conversation.options import BOUNDS as CONVERSATION_BOUNDS
+from voicepilot.conversation.options import CHOICES, ConversationConfig
 from voicepilot.emulator.options import Options
 from voicepilot.errors import ConfigurationError
 from voicepilot.lifecycle.config import BOUNDS, SessionConfig
@@ -23,6 +25,7 @@ from voicepilot.recovery.policy import GUARDRAILS, RetryPolicy
 
 AT_ONCE = "at once"
 NEXT_KEY = "at the next key"
+NEXT_CONVERSATION = "in the next conversation"
 RESTART = "after a restart"
 
 
@@ -138,6 +141,8 @@ def _with_bounds(meanings: Mapping[str, str], bounds: Mapping[str, Any]) -> dict
 def _range(bounds: Any) -> str:  # Any: the Bounds of lifecycle or recovery, or a pair
     if bounds is None:
         return "true or false"
+    if isinstance(bounds, str):
+        return bounds
     low, high = bounds if isinstance(bounds, tuple) else (bounds.low, bounds.high)
     return f"{low:g} to {high:.10g}" + (", or never" if getattr(bounds, "optional", False) else "")
 
@@ -188,6 +193,25 @@ _RETENTION = {
     "final_transcript_seconds": "seconds for final transcripts",
     "diagnostics_seconds": "seconds for diagnostics",
 }
+_CONVERSATION = {
+    "handover_margin_seconds": "seconds before the cut that the next connection is made ready; half its life at most",
+    "handover_deadline_seconds": "seconds before the cut at which it is moved to even if nobody paused",
+    "max_connection_seconds": "seconds one connection may last; never: as long as the provider says",
+    "open_timeout_seconds": "seconds that the first connection is tried to be opened",
+    "max_outage_seconds": "seconds that a lost connection is tried to be replaced",
+    "restore_timeout_seconds": "seconds one attempt to dial, configure and replay may take",
+    "drain_seconds": "seconds a connection that was moved away from is still heard, for transcripts under way",
+    "heartbeat_seconds": "seconds of silence after which a connection is asked, and after as many again given up",
+    "retry_backoff_seconds": "seconds before the second dial; it doubles, up to 8 s, with jitter",
+    "on_interrupted_turn": "what becomes of an answer that was cut in the middle",
+    "max_queued_audio_seconds": "seconds of audio that wait while there is no connection; the oldest goes first",
+    "max_queued_bytes": "bytes of input that wait, audio in base64",
+    "keep_audio": "how long committed audio is kept to be said again",
+    "max_kept_audio_seconds": "seconds of audio that are kept for that",
+    "replay_token_budget": "tokens of conversation that the next connection is given, about; never: all",
+    "max_event_backlog": "events that wait for a slow reader before the connection is no longer read",
+}
+_CHOICES = {name: " or ".join(choices) for name, choices in CHOICES.items()}
 _EMULATOR = {
     "host": "the address to listen on",
     "port": "the port to listen on; 0 to 65535, 0 is any free one",
@@ -280,6 +304,7 @@ class _EmulatorLists(Section):
 if TYPE_CHECKING:
     SessionSettings = _SessionLimits
     RecoverySettings = Section
+    ConversationSettings = Section
     PrivacySettings = _PrivacyRules
     EmulatorSettings = _EmulatorLists
 else:
@@ -300,6 +325,12 @@ else:
         __base__=_PrivacyRules,
         **_like(RetentionPolicy, _with_bounds(_RETENTION, WINDOWS)),
     )
+    ConversationSettings = create_model(
+        "ConversationSettings",
+        __base__=Section,
+        **_like(ConversationConfig, _with_bounds(_CONVERSATION, {**CONVERSATION_BOUNDS, **_CHOICES})),
+    )
+    ConversationSettings.applies = dict.fromkeys(ConversationSettings.model_fields, NEXT_CONVERSATION)
     # The port is the one `voicepilot emulate` is known by; a program of one's own takes any free one.
     EmulatorSettings = create_model(
         "EmulatorSettings", __base__=_EmulatorLists, **_like(Options, _EMULATOR, defaults={"port": 8690})
@@ -308,6 +339,7 @@ else:
 SECTIONS: Mapping[str, type[Section]] = {
     "provider": ProviderSettings,
     "sessions": SessionSettings,
+    "conversation": ConversationSettings,
     "recovery": RecoverySettings,
     "privacy": PrivacySettings,
     "telemetry": TelemetrySettings,

@@ -21,6 +21,7 @@ from voicepilot.config.problems import nearest, rejected
 from voicepilot.config.sections import (
     BY_SECTION_ONLY,
     SECTIONS,
+    ConversationSettings,
     EmulatorSettings,
     PrivacySettings,
     ProviderSettings,
@@ -32,6 +33,7 @@ from voicepilot.config.sections import (
     policy_fields,
     redaction_rules,
 )
+from voicepilot.conversation.options import ConversationConfig
 from voicepilot.emulator.options import Options
 from voicepilot.errors import ConfigurationError
 from voicepilot.lifecycle.config import SessionConfig
@@ -57,6 +59,7 @@ class Settings(BaseSettings):
 
     provider: ProviderSettings = ProviderSettings()
     sessions: SessionSettings = SessionSettings()
+    conversation: ConversationSettings = ConversationSettings()
     recovery: RecoverySettings = RecoverySettings()
     privacy: PrivacySettings = PrivacySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -95,6 +98,10 @@ class Settings(BaseSettings):
     def session_config(self) -> SessionConfig:
         """The options a new session starts with."""
         return SessionConfig(**policy_fields(self.sessions, SessionConfig))
+
+    def conversation_config(self) -> ConversationConfig:
+        """How the conversations of `manager.connect` keep themselves alive."""
+        return ConversationConfig(**policy_fields(self.conversation, ConversationConfig))
 
     def retry_policies(self) -> dict[str, RetryPolicy]:
         """The policy of each fault domain, as changed by the section recovery."""

@@ -42,7 +42,7 @@ CUT_RESERVE = 1.0
 def connect(state: State, _: Input, now: float) -> None:
     """Dial for the first time."""
     state.lost_at = now
-    state.give_up_at = now + state.config.connect_timeout_seconds
+    state.give_up_at = now + state.config.open_timeout_seconds
     state.out.append(Report(ConnectionPhase.CONNECTING, ConnectionStatus.UNKNOWN))
     dial(state, now)
 

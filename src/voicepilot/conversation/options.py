@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from voicepilot.errors import ConfigurationError
+from voicepilot.lifecycle.bounds import Bounds, check_known, check_number
 
-BOUNDS: Mapping[str, tuple[float, float, str]] = {
-    "handover_margin_seconds": (0, 3_600, "seconds"),
-    "handover_deadline_seconds": (0, 3_600, "seconds"),
-    "max_connection_seconds": (0.05, 86_400, "seconds"),
-    "connect_timeout_seconds": (0.1, 600, "seconds"),
-    "max_outage_seconds": (0, 86_400, "seconds"),
-    "restore_timeout_seconds": (0.1, 600, "seconds"),
-    "drain_seconds": (0, 600, "seconds"),
-    "heartbeat_seconds": (0.05, 3_600, "seconds"),
-    "retry_backoff_seconds": (0.01, 60, "seconds"),
-    "max_queued_audio_seconds": (0, 3_600, "seconds"),
-    "max_queued_bytes": (1_024, 1_073_741_824, "bytes"),
-    "max_kept_audio_seconds": (0, 3_600, "seconds"),
-    "replay_token_budget": (1, 10_000_000, "tokens"),
-    "max_event_backlog": (1, 10_000_000, "events"),
+BOUNDS: Mapping[str, Bounds] = {
+    "handover_margin_seconds": Bounds(0, 3_600, "seconds"),
+    "handover_deadline_seconds": Bounds(0, 3_600, "seconds"),
+    "max_connection_seconds": Bounds(0.05, 86_400, "seconds", optional=True),
+    "open_timeout_seconds": Bounds(0.1, 600, "seconds"),
+    "max_outage_seconds": Bounds(0, 86_400, "seconds"),
+    "restore_timeout_seconds": Bounds(0.1, 600, "seconds"),
+    "drain_seconds": Bounds(0, 600, "seconds"),
+    "heartbeat_seconds": Bounds(0.05, 3_600, "seconds"),
+    "retry_backoff_seconds": Bounds(0.01, 60, "seconds"),
+    "max_queued_audio_seconds": Bounds(0, 3_600, "seconds"),
+    "max_queued_bytes": Bounds(1_024, 1_073_741_824, "bytes", whole=True),
+    "max_kept_audio_seconds": Bounds(0, 3_600, "seconds"),
+    "replay_token_budget": Bounds(1, 10_000_000, "tokens", whole=True, optional=True),
+    "max_event_backlog": Bounds(1, 10_000_000, "events", whole=True),
 }
 """What a numeric field accepts, both ends included."""
 
@@ -33,8 +32,6 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "on_interrupted_turn": ("retry", "report"),
     "keep_audio": ("until-transcribed", "always", "never"),
 }
-OPTIONAL = frozenset({"max_connection_seconds", "replay_token_budget"})
-WHOLE = frozenset({"max_queued_bytes", "replay_token_budget", "max_event_backlog"})
 
 
 class ConversationConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +46,7 @@ class ConversationConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_connection_seconds: float | None = None
     """How long one connection may last; None: as long as the provider says (`session.expires_at`)."""
 
-    connect_timeout_seconds: float = 30
+    open_timeout_seconds: float = 30
     """How long `connect` tries to open the first connection."""
 
     max_outage_seconds: float = 300
@@ -94,26 +91,12 @@ class ConversationConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def changed(self, changes: Mapping[str, Any]) -> ConversationConfig:
         """A copy with `changes`; all of them are accepted, or `ConfigurationError` is raised and nothing is."""
-        for name in changes:
-            if name not in self.__struct_fields__:
-                close = difflib.get_close_matches(name, self.__struct_fields__, 1)
-                hint = f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(self.__struct_fields__)}"
-                raise ConfigurationError(f"{name}: no such conversation option{hint}", field=name)
+        check_known("conversation", changes, self.__struct_fields__)
         return msgspec.structs.replace(self, **changes)
 
 
 def _check(name: str, value: object) -> None:
-    if name in CHOICES:
-        if value not in CHOICES[name]:
-            raise ConfigurationError(f"{name}: must be {' or '.join(CHOICES[name])}, got {value!r}", field=name)
-        return
-    if value is None and name in OPTIONAL:
-        return
-    kinds: tuple[type, ...] = (int,) if name in WHOLE else (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        kind = "a whole number" if name in WHOLE else "a number"
-        raise ConfigurationError(f"{name}: must be {kind}, got {value!r}", field=name)
-    assert isinstance(value, int | float)  # noqa: S101 - tells the type checker what the line above established
-    low, high, unit = BOUNDS[name]
-    if not math.isfinite(value) or not low <= value <= high:
-        raise ConfigurationError(f"{name}: must be between {low:g} and {high:g} {unit}, got {value!r}", field=name)
+    if name in BOUNDS:
+        check_number(name, value, BOUNDS[name])
+    elif value not in CHOICES[name]:
+        raise ConfigurationError(f"{name}: must be {' or '.join(CHOICES[name])}, got {value!r}", field=name)

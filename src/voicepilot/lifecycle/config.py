@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from voicepilot.errors import ConfigurationError
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What a numeric field accepts, both ends included."""
-
-    low: float
-    high: float
-    unit: str
-    whole: bool = False
-    optional: bool = False  # None is accepted, too
-
+from voicepilot.lifecycle.bounds import Bounds, check_known, check_number
 
 BOUNDS: Mapping[str, Bounds] = {
     "renewal_margin_seconds": Bounds(0, 3_600, "seconds"),
@@ -100,33 +88,13 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     def changed(self, changes: Mapping[str, Any]) -> SessionConfig:
         """A copy with `changes`; all of them are accepted, or `ConfigurationError` is raised and nothing is."""
-        for name in changes:
-            if name not in self.__struct_fields__:
-                raise ConfigurationError(
-                    f"{name}: no such session option{_nearest(name, self.__struct_fields__)}", field=name
-                )
+        check_known("session", changes, self.__struct_fields__)
         return msgspec.structs.replace(self, **changes)
 
 
 def _check(name: str, value: object) -> None:
     bounds = BOUNDS.get(name)
-    if bounds is None:
-        if not isinstance(value, bool):
-            raise ConfigurationError(f"{name}: must be True or False, got {value!r}", field=name)
-        return
-    if value is None and bounds.optional:
-        return
-    kinds: tuple[type, ...] = (int,) if bounds.whole else (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        kind = f"{'whole ' if bounds.whole else ''}number{' or None' if bounds.optional else ''}"
-        raise ConfigurationError(f"{name}: must be a {kind}, got {value!r}", field=name)
-    assert isinstance(value, int | float)  # noqa: S101 - tells the type checker what the line above established
-    if not math.isfinite(value) or not bounds.low <= value <= bounds.high:
-        raise ConfigurationError(
-            f"{name}: must be between {bounds.low:g} and {bounds.high:.10g} {bounds.unit}, got {value!r}", field=name
-        )
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(known)}"
+    if bounds is not None:
+        check_number(name, value, bounds)
+    elif not isinstance(value, bool):
+        raise ConfigurationError(f"{name}: must be True or False, got {value!r}", field=name)

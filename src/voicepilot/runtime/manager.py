@@ -117,7 +117,7 @@ class SessionManager:
         self._timers = timer_manager or SessionTimerManager(self._clock, self._logger)
         self._performer = Performer(key_service, self._timers, self._clock, self._logger)
         self._performer.recovery.host = host
-        self._switchboard = Switchboard(dialler, self._clock, self._logger)
+        self._switchboard = Switchboard(dialler, self._configuration, self._clock, self._logger)
         owned = (*owned, self._switchboard)
         self._life = Life(self._performer, self._timers, self._clock, self._logger, owned)
         self._life.on_begin = self._follow_configuration
@@ -364,9 +364,10 @@ class SessionManager:
         """A managed realtime connection: `async with manager.connect(session_id) as conversation:`.
 
         It moves to a new connection before the provider cuts one, and replaces one that falls. `session_options` are
-        the provider's (`instructions`, `tools`, `audio`, …), `config` says how it keeps itself alive. `model` and `url`
-        are those of the session's key unless given. `summarise(items)` puts what is too long to be said again into a
-        few words. Raises `SessionNotFoundError`, or `ConfigurationError` naming the option.
+        the provider's (`instructions`, `tools`, `audio`, …); `config` changes how it keeps itself alive, which else is
+        as the settings say. `model` and `url` are those of the session's key unless given. `summarise(items)` puts what
+        is too long to be said again into a few words. Raises `SessionNotFoundError`, or `ConfigurationError` naming the
+        option.
         """
         entry = self._known(session_id)
         link = SessionLink(self._performer, entry, self._clock, self._logger)

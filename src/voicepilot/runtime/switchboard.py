@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from voicepilot.ports import Clock, ManagedSession
+from voicepilot.ports import Clock, ManagedSession, SessionDefaults
 
 if TYPE_CHECKING:
     from voicepilot.conversation.connection import Conversation
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 class Switchboard:
     """What all conversations share: who dials. One that is given stays its owner's."""
 
-    def __init__(self, dialler: Dialler | None, clock: Clock, logger: logging.Logger) -> None:
+    def __init__(
+        self, dialler: Dialler | None, configuration: SessionDefaults, clock: Clock, logger: logging.Logger
+    ) -> None:
         self._given = dialler
         self._own: Dialler | None = None
+        self._configuration = configuration  # which may have defaults for conversations, too
         self._clock = clock
         self._logger = logger
         self.is_initialized = False
@@ -51,7 +54,7 @@ class Switchboard:
         from voicepilot.conversation.options import ConversationConfig  # noqa: PLC0415
 
         if not isinstance(config, ConversationConfig):
-            config = ConversationConfig().changed(config or {})
+            config = self._defaults().changed(config or {})
         return Conversation(
             session,
             self._dialler(),
@@ -63,6 +66,12 @@ class Switchboard:
             logger=self._logger,
         )
 
+    def _defaults(self) -> ConversationConfig:
+        from voicepilot.conversation.options import ConversationConfig  # noqa: PLC0415
+
+        given = getattr(self._configuration, "conversation_config", ConversationConfig)()
+        return given if isinstance(given, ConversationConfig) else ConversationConfig()
+
     def _dialler(self) -> Dialler:
         from voicepilot.conversation.sockets import WebSocketDialler  # noqa: PLC0415
 
@@ -70,5 +79,3 @@ class Switchboard:
             return self._given
         self._own = self._own or WebSocketDialler(wall=self._clock.wall)
         return self._own
-
-
