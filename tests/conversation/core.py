@@ -139,18 +139,24 @@ class Core:
         return found
 
     def connect(self, *, life: float = 3_600.0) -> Core:
-        """A conversation that is live."""
+        """A conversation that is live, and has been for a while."""
         self.give(happen.ConnectAsked()).restore(life=life)
+        self.listen(10)
         assert self.phase() is Phase.LIVE
         self.all.clear()
+        return self
+
+    def listen(self, seconds: float) -> Core:
+        """Let time pass in which every connection shows that it is alive."""
+        self.now += seconds
+        for link in self.state.links():
+            link.note_alive(self.now)
         return self
 
     def prepare(self) -> Core:
         """The next connection is dialled, because the cut comes near."""
         assert self.state.prepare_at is not None
-        self.now = self.state.prepare_at
-        assert self.state.active is not None
-        self.state.active.note_alive(self.now)
+        self.listen(self.state.prepare_at - self.now)
         return self.give(happen.DeadlinePassed(happen.Deadline.PREPARE))
 
     def fall(self, fault: Fault = LATER) -> Core:

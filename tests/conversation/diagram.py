@@ -18,7 +18,7 @@ BEGIN, END = (
 def said(what: What) -> str:
     """What a row waits for, in a word or two."""
     if isinstance(what, Look):
-        return "–"
+        return "\u2013"  # a dash, longer than a hyphen
     if isinstance(what, Deadline):
         return f"{what.name.lower()} is due"
     if isinstance(what, tuple):

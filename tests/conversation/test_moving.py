@@ -8,7 +8,7 @@ from tests.conversation.core import BY_HAND, LATER, LISTENING, Core
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
-from voicepilot.conversation.happenings import Handover, TurnInterrupted
+from voicepilot.conversation.happenings import ConversationRestored, Handover, InputDropped, TurnInterrupted
 from voicepilot.conversation.state import Phase
 
 
@@ -19,15 +19,14 @@ class TestHandover:
 
     def test_the_next_connection_is_dialled_at_the_margin(self) -> None:
         core = Core().connect(life=600)
-        core.pass_time(0)
-        assert core.state.prepare_at == core.now + 480
+        assert core.state.prepare_at == core.now + 470
         core.prepare()
         assert core.phase() is Phase.PREPARING
         assert len(core.ordered(fx.Dial)) == 1
 
     def test_but_not_before_half_its_life(self) -> None:
         core = Core().connect(life=100)
-        assert core.state.prepare_at == core.now + 50
+        assert core.state.prepare_at == core.now + 40
 
     def test_it_moves_at_once_where_nobody_speaks(self) -> None:
         core = self.ready().restore()
@@ -71,9 +70,7 @@ class TestHandover:
     def test_a_standby_that_waited_long_has_time_to_catch_up(self) -> None:
         core = self.ready()
         core.hear_answer("r", to="begun").restore()
-        core.now += 60
-        for link in core.state.links():
-            link.note_alive(core.now)
+        core.listen(60)
         core.hear_answer("r", to="done")
         core.give(happen.Suspended())
         assert core.sent(2) == ["conversation.item.create"], "what was said while it waited"
@@ -150,3 +147,22 @@ class TestHandover:
         assert core.phase() is Phase.LIVE
         assert core.sent(1) == ["input_audio_buffer.append", "conversation.item.create"]
         assert core.ordered(fx.Resume) == [fx.Resume()]
+
+
+class TestFall:
+    def test_audio_that_was_sent_and_not_kept_is_told_to_be_lost(self) -> None:
+        core = Core(max_queued_audio_seconds=1).connect()
+        core.say_audio(3)
+        assert "voicepilot.input-dropped" not in core.told(ever=True), "the server has it"
+        core.fall().restore()
+        lost = core.happening(InputDropped)
+        assert (lost.start, lost.end) == (0, 2)
+        restored = core.happening(ConversationRestored).restored
+        assert (restored.audio_forgotten, restored.audio_resent) == (2, 1)
+
+    def test_but_not_what_was_committed(self) -> None:
+        core = Core(max_queued_audio_seconds=1).connect()
+        core.say_audio(3).say("input_audio_buffer.commit")
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None)
+        core.fall().restore()
+        assert "voicepilot.input-dropped" not in core.told(ever=True)

@@ -35,8 +35,13 @@ ALLOWED = {
     "unicodedata",
     "zlib",
 }
-OURS = ("voicepilot.errors", "voicepilot.ports", "voicepilot.network.faults", "voicepilot.network.reply")
-OURS += ("voicepilot.network.secrets",)
+OURS = (
+    "voicepilot.errors",
+    "voicepilot.ports",
+    "voicepilot.network.faults",
+    "voicepilot.network.reply",
+    "voicepilot.network.secrets",
+)
 FORBIDDEN_NAMES = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,10 @@ QUIET = 5.0
 """Seconds of audio kept while nobody speaks and the server listens: its padding and more (realtime-wire.md D4)."""
 
 
+LEAST_COMMIT = 0.1
+"""Seconds of audio that the provider wants in a turn at least."""
+
+
 class Entry:
     """One client event."""
 
@@ -52,13 +56,20 @@ class Entry:
         self.size = len(event["audio"]) if self.kind == APPEND else len(msgspec.json.encode(event))
 
 
+class _Piece(NamedTuple):
+    """A stretch of audio: its place in everything appended, and the end of its place on the connection."""
+
+    start: float
+    end: float
+    link_end: float
+
+
 class Journal:
     """The entries, oldest first."""
 
     def __init__(self, max_audio: float, max_bytes: int) -> None:
         self.rate = 48_000.0  # bytes of audio in a second; PCM16 at 24 kHz until the session says otherwise
         self.appended = 0.0  # seconds of audio, since the conversation began
-        self.forgotten = 0.0  # seconds of sent audio that were not kept, since the last connection began
         self.stopped: float | None = None  # where the turn ends that is about to be committed, on the connection
         self._max_audio = max_audio
         self._max_bytes = max_bytes
@@ -66,6 +77,7 @@ class Journal:
         self._bytes = 0  # of events, audio in base64
         self._audio = 0.0  # seconds
         self._on_link = 0.0  # seconds of audio sent on the connection
+        self._gone: list[_Piece] = []  # audio that was sent, is not committed, and was not kept
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -121,7 +133,7 @@ class Journal:
 
     def has_sent_audio(self) -> bool:
         """Whether the server may have audio that it has not committed."""
-        return any(entry.sent and entry.kind == APPEND for entry in self._entries)
+        return bool(self._gone) or any(entry.sent and entry.kind == APPEND for entry in self._entries)
 
     # --- what the server confirms -----------------------------------------------------------------------------------
 
@@ -154,12 +166,18 @@ class Journal:
         for entry in self._before(commit):
             if entry.kind in {APPEND, CLEAR}:
                 self._remove(entry)
+        self._settle_gone(commit)
         self._remove(commit)
         return taken
+
+    def _settle_gone(self, last: Entry) -> None:
+        """What was not kept of the audio before `last` is the server's, or nobody's."""
+        self._gone = [piece for piece in self._gone if piece.start >= last.start]
 
     def _take_until(self, place: float) -> list[str]:
         """The audio sent up to `place`, in seconds of this connection; an entry across it is cut in two."""
         taken = []
+        self._gone = [_after(piece, place) for piece in self._gone if piece.link_end > place + 1e-6]
         for entry in list(self._entries):
             if entry.kind != APPEND or not entry.sent or entry.link_end - (entry.end - entry.start) >= place - 1e-6:
                 continue
@@ -186,6 +204,7 @@ class Journal:
         for entry in self._before(clear):
             if entry.kind == APPEND:
                 self._remove(entry)
+        self._settle_gone(clear)
         self._remove(clear)
 
     def _before(self, last: Entry) -> list[Entry]:
@@ -220,7 +239,7 @@ class Journal:
 
     def start_over(self) -> None:
         """Another connection begins: whatever is not confirmed is to be sent again, in order."""
-        self._on_link, self.stopped, self.forgotten = 0.0, None, 0.0
+        self._on_link, self.stopped = 0.0, None
         for entry in self._entries:
             entry.sent = False
 
@@ -230,9 +249,20 @@ class Journal:
             if entry.kind == APPEND:
                 entry.sent = False
 
+    @property
+    def forgotten(self) -> float:
+        """Seconds of audio that were sent, are not committed, and were not kept."""
+        return sum(piece.end - piece.start for piece in self._gone)
+
+    def lose_forgotten(self) -> list[tuple[float, float]]:
+        """The connection that had it is gone, or was told to forget it: these pieces are lost."""
+        lost, self._gone = [(piece.start, piece.end) for piece in self._gone], []
+        return lost
+
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()
+        self._gone.clear()
         self._audio, self._bytes = 0.0, 0
 
     # --- bounds -----------------------------------------------------------------------------------------------------
@@ -251,10 +281,28 @@ class Journal:
                 break
             self._remove(oldest)
             if oldest.sent:
-                self.forgotten += oldest.end - oldest.start
+                self._forget(oldest)
             else:
                 lost.append((oldest.start, oldest.end))
+                self._drop_empty_commit()
         return lost
+
+    def _forget(self, entry: Entry) -> None:
+        last = self._gone[-1] if self._gone else None
+        if last is not None and last.end == entry.start:
+            self._gone[-1] = _Piece(last.start, entry.end, entry.link_end)
+        else:
+            self._gone.append(_Piece(entry.start, entry.end, entry.link_end))
+
+    def _drop_empty_commit(self) -> None:
+        """The server would refuse to commit what is left of a turn, if it is next to nothing."""
+        left = self.forgotten
+        for entry in self._entries:
+            if entry.kind == COMMIT and not entry.sent and left < LEAST_COMMIT:
+                self._remove(entry)
+            if entry.kind in {COMMIT, CLEAR}:
+                return
+            left += entry.end - entry.start
 
     def _forget_silence(self) -> None:
         while self._entries and self._entries[0].kind == APPEND and self._entries[0].sent:
@@ -265,3 +313,8 @@ class Journal:
 
 def _bytes_of(audio: str) -> int:
     return len(audio) * 3 // 4 - audio[-2:].count("=")
+
+
+def _after(piece: _Piece, place: float) -> _Piece:
+    """What of it lies behind that place on the connection."""
+    return piece._replace(start=max(piece.start, piece.end - (piece.link_end - place)))

@@ -27,6 +27,7 @@ from voicepilot.conversation.journal import CLEAR, RESPOND
 from voicepilot.conversation.link import Link
 from voicepilot.conversation.restoring import adopt_session, dial, incoming
 from voicepilot.conversation.state import Json, Phase, State, Turn
+from voicepilot.conversation.talking import lose_forgotten
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
@@ -148,6 +149,7 @@ def drop_next(state: State, given: DialFailed | Fell, _: float) -> None:
 def stay(state: State, _: Input, now: float) -> None:
     """The next connection is gone before the conversation moved to it: carry on where we are."""
     old = active(state)
+    lose_forgotten(state, now)
     state.journal.unsend_audio()
     state.cut_at, state.forced = None, False
     state.prepare_at = now + state.pause_before_dial()
@@ -186,6 +188,8 @@ def _lose_active(state: State, given: Fell, now: float) -> None:
     if state.phase not in {Phase.SUSPENDING, Phase.SETTLING}:  # where the application knows already
         state.out.append(Suspend("reconnect", answer=False))
     state.out.append(Yield(Reconnecting(at=now, fault=given.fault)))
+    lose_forgotten(state, now)
+    state.journal.start_over()
     _interrupt(state, now)
     state.mirror.expect_no_transcripts()
 
@@ -219,7 +223,8 @@ def _promote(state: State, now: float) -> Restored:
     _plan_handover(state, link, now)
     adopt_session(state, link)
     state.mirror.hear({"type": "session.updated", "session": link.session})
-    forgotten = state.journal.forgotten
+    lose_forgotten(state, now)
+    forgotten, state.forgotten = state.forgotten, 0.0
     state.journal.start_over()
     state.out.append(Report(ConnectionPhase.LIVE, ConnectionStatus.HEALTHY))
     state.out.extend(Send(link.number, event) for event in state.reask)

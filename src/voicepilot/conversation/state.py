@@ -66,6 +66,7 @@ class State:
         "faulted",
         "flaps",
         "forced",
+        "forgotten",
         "give_up_at",
         "incoming",
         "journal",
@@ -106,6 +107,7 @@ class State:
         self.turn_waits = False  # … that closes a turn of the user's audio
         self.version = 0  # counts what may have changed the mirror
         self.used = Usage()  # on all its connections, as far as it was counted
+        self.forgotten = 0.0  # seconds of the user's audio that went with the last connection
         self.listened = 0.0  # seconds of the user's audio that were not counted yet
         self.spoken = 0.0  # and of the assistant's
         self.stirred_at = 0.0  # when it was last noted that somebody speaks or types

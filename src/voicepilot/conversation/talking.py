@@ -78,7 +78,17 @@ def _cancel(state: State, event: Json) -> None:
 
 def _make_room(state: State, now: float) -> None:
     quiet = state.active is not None and state.active.detects_turns and not state.turn.speaking
-    for start, end in state.journal.trim(quiet=quiet):
+    _tell_dropped(state, state.journal.trim(quiet=quiet), now)
+
+
+def lose_forgotten(state: State, now: float) -> None:
+    """What was sent and not kept went with the connection that had it."""
+    state.forgotten += state.journal.forgotten
+    _tell_dropped(state, state.journal.lose_forgotten(), now)
+
+
+def _tell_dropped(state: State, pieces: list[tuple[float, float]], now: float) -> None:
+    for start, end in pieces:
         last = state.out[-1] if state.out else None
         if isinstance(last, Yield) and isinstance(last.event, InputDropped) and last.event.end == start:
             start = last.event.start  # noqa: PLW2901 - one piece with the one before
