@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 UV     := $(shell command -v uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fuzz mutate kill soak bench node lint format lock clean
+.PHONY: help demo test unit fuzz simulate mutate kill soak bench node lint format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ soak: $(READY)  ## 2,000 sessions and 100 conversations for MINUTES=30 against f
 
 bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
 	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
+
+simulate: $(READY)  ## a million session-hours of simulated days, every invariant checked (an hour or more; HOURS=20000 for less)
+	@$(BIN)/python -m tests.sim.campaign
 
 node: $(READY)  ## the official Node client's stories (needs node 20 and npm)
 	@cd tests/node && npm ci --no-audit --no-fund
