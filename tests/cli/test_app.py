@@ -8,7 +8,7 @@ import pytest
 import voicepilot
 from voicepilot.cli.app import run_app
 
-COMMANDS = ("demo", "emulate", "doctor")
+COMMANDS = ("demo", "talk", "emulate", "doctor")
 
 
 def test_help_needs_neither_aiohttp_nor_the_manager() -> None:

@@ -7,11 +7,12 @@ import base64
 import importlib
 import threading
 from collections import deque
-from contextlib import suppress
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import Any, Self
 
 from voicepilot.conversation.connection import Conversation
 from voicepilot.conversation.events import ServerEvent
+from voicepilot.conversation.happenings import Happening, TurnInterrupted
 from voicepilot.errors import ConversationClosedError, ConversationLostError, VoicePilotError
 
 RATE = 24_000  # samples a second, 16 bit, one channel: the provider's audio/pcm (realtime-wire.md D4)
@@ -20,41 +21,67 @@ MOST_UNSENT = 250  # frames of the microphone that wait for the conversation: 10
 
 
 class Headset:
-    """What is heard is played, what is said is sent; who interrupts the assistant silences it."""
+    """What is heard is played, what is said is sent; who interrupts the assistant silences it.
+
+    Entering it opens the devices, `start()` switches them on, leaving it closes them.
+    """
 
     def __init__(self, sounddevice: Any) -> None:  # Any: an optional extra without types
         self._sounddevice = sounddevice
         self._player = Player()
+        self._devices = ExitStack()
+        self._streams: list[Any] = []  # Any: as above
+        self._frames = asyncio.Queue[bytes](MOST_UNSENT)
 
-    async def listen(self, conversation: Conversation) -> None:
-        """Send the microphone's frames, and play what comes, until cancelled or until the conversation is over."""
-        loop, frames = asyncio.get_running_loop(), asyncio.Queue[bytes](MOST_UNSENT)
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
 
-        def spoken(data: Any, *_: object) -> None:
-            loop.call_soon_threadsafe(_put, frames, bytes(data))
+        def spoken(data: Any, *_: object) -> None:  # Any: a buffer of the device's, which is valid only now
+            loop.call_soon_threadsafe(self._put, bytes(data))
 
         form = {"samplerate": RATE, "channels": 1, "dtype": "int16", "blocksize": FRAME}
-        with (
-            suppress(ConversationClosedError, ConversationLostError),
-            self._sounddevice.RawInputStream(callback=spoken, **form),
-            self._sounddevice.RawOutputStream(callback=self._player.fill, **form),
-        ):
-            while True:
-                await conversation.append_audio(await frames.get())
+        try:
+            for kind, callback in (("RawInputStream", spoken), ("RawOutputStream", self._player.fill)):
+                stream = getattr(self._sounddevice, kind)(callback=callback, **form)
+                self._devices.callback(stream.close)
+                self._streams.append(stream)
+        except Exception as error:
+            self._devices.close()
+            raise _no_device(error) from error
+        return self
 
-    async def hear(self, event: ServerEvent, conversation: Conversation) -> None:
+    def __exit__(self, *_: object) -> None:
+        self._devices.close()
+
+    def start(self) -> None:
+        """Switch microphone and speaker on."""
+        try:
+            for stream in self._streams:
+                stream.start()
+        except Exception as error:
+            raise _no_device(error) from error
+
+    async def listen(self, conversation: Conversation) -> None:
+        """Send the microphone's frames, until cancelled or until the conversation is over."""
+        with suppress(ConversationClosedError, ConversationLostError):
+            while True:
+                await conversation.append_audio(await self._frames.get())
+
+    async def hear(self, event: ServerEvent | Happening, conversation: Conversation) -> None:
         """Play an answer's audio; stop when the user begins to speak, and say how much of it was heard."""
-        if event.type == "response.output_audio.delta":
-            self._player.add(event["item_id"], base64.b64decode(event["delta"]))
+        if isinstance(event, Happening):
+            if isinstance(event, TurnInterrupted) and event.action == "retry":
+                self._player.silence()  # it will be said again, from its beginning
+        elif event.type == "response.output_audio.delta":
+            self._player.add(event.item_id, base64.b64decode(event.delta))
         elif event.type == "input_audio_buffer.speech_started" and (cut := self._player.silence()):
             item_id, heard = cut
             await conversation.conversation.item.truncate(item_id=item_id, audio_end_ms=heard)
 
-
-def _put(frames: asyncio.Queue[bytes], data: bytes) -> None:
-    if frames.full():
-        frames.get_nowait()
-    frames.put_nowait(data)
+    def _put(self, data: bytes) -> None:
+        if self._frames.full():
+            self._frames.get_nowait()
+        self._frames.put_nowait(data)
 
 
 class Player:
@@ -62,17 +89,22 @@ class Player:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, bytes]] = deque()
-        self._played: dict[str, int] = {}  # bytes, of the items that still wait
+        self._played: dict[str, int] = {}  # bytes, of the item that was played last
+        self._last = ""  # the item that audio came for last
+        self._unwanted = ""  # the item that was silenced: more of it may still be on its way
         self._lock = threading.Lock()
 
     def add(self, item_id: str, audio: bytes) -> None:
         """Play this after what waits."""
         with self._lock:
-            self._waiting.append((item_id, audio))
+            self._last = item_id
+            if item_id != self._unwanted:
+                self._waiting.append((item_id, audio))
 
     def silence(self) -> tuple[str, int] | None:
         """Play nothing more; the item that was being played and its milliseconds that were, if there was one."""
         with self._lock:
+            self._unwanted = self._last
             if not self._waiting:
                 return None
             item_id = self._waiting[0][0]
@@ -81,7 +113,7 @@ class Player:
             self._played.clear()
             return item_id, heard
 
-    def fill(self, out: Any, *_: object) -> None:
+    def fill(self, out: Any, *_: object) -> None:  # Any: a buffer of the device's
         """Fill a buffer of the device; silence where nothing waits."""
         wanted, given = len(out), bytearray()
         with self._lock:
@@ -96,12 +128,18 @@ class Player:
 
 
 def open_headset() -> Headset:
-    """The default microphone and speaker. Raises VoicePilotError when there are none, or no sounddevice."""
+    """The default microphone and speaker. Raises VoicePilotError when there is no sounddevice."""
     try:
-        sounddevice = importlib.import_module("sounddevice")
+        return Headset(importlib.import_module("sounddevice"))
     except (ImportError, OSError) as error:
         raise VoicePilotError(
             "audio needs the package sounddevice, and the system's PortAudio library",
-            remediation="Install voicepilot-sessions[audio], or talk without --audio.",
+            remediation="Install voicepilot-sessions[audio] (on Linux also libportaudio2), or talk without --audio.",
         ) from error
-    return Headset(sounddevice)
+
+
+def _no_device(error: Exception) -> VoicePilotError:
+    return VoicePilotError(
+        f"microphone and speaker cannot be used: {error}",
+        remediation="Connect them, let this program use them, or talk without --audio.",
+    )

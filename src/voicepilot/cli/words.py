@@ -40,7 +40,8 @@ def told(event: Happening) -> str:  # noqa: PLR0911 - one case for each
 
 
 def _held(restored: Restored) -> str:
-    said = f"; {len(restored.replayed)} items said again"
+    items = len(restored.replayed)
+    said = f"; {items} {'item' if items == 1 else 'items'} said again"
     if restored.lost:
         said += f", {len(restored.lost)} could not be"
     if restored.dropped:
