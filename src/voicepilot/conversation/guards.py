@@ -20,6 +20,16 @@ def cannot_be_cured(_: State, given: DialFailed | Fell, __: float) -> bool:
     return not given.fault.retryable
 
 
+def was_last(state: State, _: DialFailed | Fell, __: float) -> bool:
+    """Whether the outage has lasted too long for another dial."""
+    return state.is_last
+
+
+def cannot_wait(state: State, _: Input, __: float) -> bool:
+    """Whether it was never connected, or the provider asked not to be dialled yet."""
+    return not state.connected or (state.faulted is not None and bool(state.faulted.retry_after))
+
+
 def options_refused(state: State, given: Heard, _: float) -> bool:
     """Whether the first connection does not take the options it was opened with."""
     link = state.incoming

@@ -54,6 +54,18 @@ def dial_again(state: State, _: Input, now: float) -> None:
     dial(state, now)
 
 
+def dial_last(state: State, _: Input, now: float) -> None:
+    """The outage has lasted as long as it may: try once more, so that one of just this length is survived."""
+    state.retry_at = state.give_up_at = None
+    state.is_last = True
+    dial(state, now)
+
+
+def await_last(state: State, _: Input, __: float) -> None:
+    """It has, and a dial is under way: it is the last."""
+    state.give_up_at, state.is_last = None, True
+
+
 def wait(state: State, given: DialFailed | Fell, now: float) -> None:
     """No connection yet: pause, longer each time, or as long as the provider asked."""
     _drop_incoming(state)
@@ -218,7 +230,7 @@ def _promote(state: State, now: float) -> Restored:
     state.connected += 1
     state.attempts = 0
     state.lost_at = state.give_up_at = state.faulted = state.cut_at = None
-    state.must_move = state.forced = False
+    state.must_move = state.forced = state.is_last = False
     state.turn = Turn()
     _plan_handover(state, link, now)
     adopt_session(state, link)
@@ -304,6 +316,12 @@ def give_up(state: State, _: Input, now: float) -> None:
         cause=state.faulted.code if state.faulted else None,
     )
     _end(state, "connection-lost", fault)
+
+
+def lose_last(state: State, given: DialFailed | Fell, now: float) -> None:
+    """The last dial failed."""
+    state.faulted = given.fault
+    give_up(state, given, now)
 
 
 def lose_options(state: State, given: Heard, _: float) -> None:

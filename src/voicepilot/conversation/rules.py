@@ -17,6 +17,7 @@ from voicepilot.conversation import talking as talk
 from voicepilot.conversation.guards import (
     can_be_cured,
     cannot_be_cured,
+    cannot_wait,
     has_still_to_learn,
     incoming_is_synced,
     is_behind,
@@ -24,6 +25,7 @@ from voicepilot.conversation.guards import (
     may_move,
     options_refused,
     was_cut_short,
+    was_last,
     was_left_alone,
     was_steady,
 )
@@ -108,12 +110,16 @@ RULES: tuple[Rule, ...] = (
     Rule(RESTORING,            (Unconfirmed, INCOMING), restore.skip_configuring),
     Rule(_in(CONNECTING),      LOOK,                    restore.catch_up,                      when=is_behind),
     Rule(_in(CONNECTING),      LOOK,                    move.carry_on,             LIVE,       when=incoming_is_synced),
+    Rule(_in(CONNECTING),      (DialFailed, INCOMING),  move.lose_last,            OVER,       when=was_last),
+    Rule(_in(CONNECTING),      (Fell, INCOMING),        move.lose_last,            OVER,       when=was_last),
     Rule(_in(CONNECTING),      (DialFailed, INCOMING),  move.wait,                 WAITING,    when=can_be_cured),
     Rule(_in(CONNECTING),      (DialFailed, INCOMING),  move.lose,                 OVER),
     Rule(_in(CONNECTING),      (Fell, INCOMING),        move.wait,                 WAITING,    when=can_be_cured),
     Rule(_in(CONNECTING),      (Fell, INCOMING),        move.lose,                 OVER),
     Rule(_in(WAITING),         Deadline.RETRY,          move.dial_again,           CONNECTING),
-    Rule(UNCARRIED,            Deadline.GIVE_UP,        move.give_up,              OVER),
+    Rule(UNCARRIED,            Deadline.GIVE_UP,        move.give_up,              OVER,       when=cannot_wait),
+    Rule(_in(WAITING),         Deadline.GIVE_UP,        move.dial_last,            CONNECTING),
+    Rule(_in(CONNECTING),      Deadline.GIVE_UP,        move.await_last),
 
     # Talking.
     Rule(LASTING,              Said,                    talk.say),

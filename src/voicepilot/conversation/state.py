@@ -69,6 +69,7 @@ class State:
         "forgotten",
         "give_up_at",
         "incoming",
+        "is_last",
         "journal",
         "listened",
         "lost_at",
@@ -123,6 +124,7 @@ class State:
         self.must_move = False  # the cut is near: move whoever speaks
         self.forced = False  # the end of an answer was not awaited
         self.flaps = 0  # connections in a row that fell before they were of any use
+        self.is_last = False  # the dial under way is the last, for the outage has lasted too long
         self.faulted: Fault | None = None  # why the last dial or connection failed
         self.lost_at: float | None = None  # when the connection fell
         self.attempts = 0  # dials since then
