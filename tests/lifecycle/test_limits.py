@@ -130,7 +130,7 @@ class TestDuration:
         driver = a_session(max_duration_seconds=100)
         driver.pass_time(100)
         (error,) = driver.events(SessionErrorEvent)
-        assert (error.kind, error.error.code) == (ErrorType.TIMEOUT, "SESSION_LIMIT_REACHED")
+        assert (error.kind, error.error.code) == (ErrorType.TIMEOUT, "LIMIT_REACHED")
         assert error.error.message == "max_duration_seconds: 100 used of 100"
         assert "max_duration_seconds" in error.error.remediation
         assert (driver.session.last_error, error.error.at) == (error.error, driver.now)
@@ -168,7 +168,7 @@ class TestDuration:
         driver.pass_time(100 - (driver.now - BEGIN))
         assert driver.see().phase is Phase.ENDING
         assert driver.see().farewell is not None
-        assert [event.error.code for event in driver.events(SessionErrorEvent)][-1] == "SESSION_LIMIT_REACHED"
+        assert [event.error.code for event in driver.events(SessionErrorEvent)][-1] == "LIMIT_REACHED"
 
     def test_a_renewal_that_it_cuts_short_is_answered(self) -> None:
         driver = a_session(max_duration_seconds=100)

@@ -250,6 +250,21 @@ class TestRenewal:
         assert driver.events(SessionEnded)[0].reason == "renewal-failed"
         assert driver.last(Forget).after == 300
 
+    @pytest.mark.parametrize("phase", [ConnectionPhase.LIVE, ConnectionPhase.MOVING])
+    def test_a_call_that_is_open_outlives_a_credential_that_is_refused(self, phase: ConnectionPhase) -> None:
+        """A key only gates the opening of connections."""
+        driver = Driver()
+        driver.go_live()
+        driver.tell(ConnectionReported(ConnectionStatus.HEALTHY, phase=phase))
+        driver.tell(RenewRequested())
+        driver.fail(REFUSED)
+        assert (driver.see().phase, driver.session.degraded) == (Phase.ACTIVE, True)
+        driver.pass_time(3_600)
+        assert driver.see().phase is Phase.RECOVERING
+        driver.tell(ConnectionReported(ConnectionStatus.FAILED, phase=ConnectionPhase.CONNECTING))
+        driver.fail(REFUSED)
+        assert driver.see().phase is Phase.ENDING
+
     def test_a_refused_attempt_costs_none_and_is_not_asked_again_at_once(self) -> None:
         driver = Driver(max_retry_attempts=0)
         driver.go_live()

@@ -48,7 +48,7 @@ from voicepilot.lifecycle.phases import OVER, RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionStatus, Deadline
 from voicepilot.lifecycle.usage import Usage
 
-AT_LIMIT = "SESSION_LIMIT_REACHED"
+AT_LIMIT = "LIMIT_REACHED"
 
 CONFIGS = st.fixed_dictionaries(
     {},

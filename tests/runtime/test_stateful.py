@@ -341,7 +341,7 @@ class Life(RuleBasedStateMachine):
             if isinstance(event, LimitApproaching):
                 told.add(event.session_id)
                 assert event.used >= event.allowed / 2 - 1e-6
-            elif isinstance(event, SessionErrorEvent) and event.error.code == "SESSION_LIMIT_REACHED":
+            elif isinstance(event, SessionErrorEvent) and event.error.code == "LIMIT_REACHED":
                 assert event.session_id in told
 
     @invariant()

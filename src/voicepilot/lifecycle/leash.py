@@ -51,7 +51,7 @@ def end_at_limit(session: Session, _: Input, now: float) -> Outcome:
     limit = next((limit for limit in Limit if limits.is_reached(session, limit, now)), Limit.DURATION)
     used, most = limits.used(session, limit, now), limits.allowed(session, limit) or 0.0
     fault = Fault(
-        code="SESSION_LIMIT_REACHED",
+        code="LIMIT_REACHED",
         message=f"{limit}: {used:.10g} used of {most:.10g}",
         remediation=f"Start a new session, or raise {limit} when limit-approaching tells of it.",
         retryable=False,
