@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from voicepilot import SessionManager
 from voicepilot.conversation.connection import Conversation
 from voicepilot.conversation.happenings import Handover
+from voicepilot.conversation.inputs import CloseAsked, ConnectAsked
 from voicepilot.conversation.lines import LONGEST_LIFE, Line
 from voicepilot.conversation.ports import Closed, Pong
 from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
@@ -109,6 +111,20 @@ async def test_the_provider_s_clock_may_be_wrong_by_an_hour(ahead: float) -> Non
                     break
         assert moved == [pytest.approx(480.0 * number, abs=3 * number) for number in (1, 2, 3)]
         assert line.connected == 1
+
+
+async def test_a_dial_that_is_given_up_before_it_begins_leaves_nothing_unawaited(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    line = EmulatedLine()
+    async with SessionManager(FakeKeyService(), dialler=line) as manager:
+        session = await manager.start_session()
+        conversation = manager.connect(session.session_id, url=line.url)
+        conversation._driver.apply(ConnectAsked())
+        conversation._driver.apply(CloseAsked("changed my mind"))
+    gc.collect()
+    assert [str(warning.message) for warning in recwarn] == []
+    assert line.record.connections() == []
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

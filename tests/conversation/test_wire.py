@@ -79,7 +79,7 @@ async def test_two_conversations_do_not_mix(wire: Wire) -> None:
 
 
 async def test_turns_go_on_through_handovers_and_none_is_lost_or_doubled(wire: Wire) -> None:
-    config = {"max_connection_seconds": 0.3, "handover_margin_seconds": 0.15, "handover_deadline_seconds": 0.05}
+    config = {"max_connection_seconds": 0.6, "handover_margin_seconds": 0.3, "handover_deadline_seconds": 0.05}
     said: list[str] = []
     async with wire.talking(config=config) as talk:
         while len(talk.of("voicepilot.handover")) < 4:
@@ -88,7 +88,8 @@ async def test_turns_go_on_through_handovers_and_none_is_lost_or_doubled(wire: W
         last = talk.conversation.connections
     answers = [f"re {words}" for words in said]
     assert talk.answers() == answers
-    assert talk.happened() == ["voicepilot.handover"] * (last - 1) + ["voicepilot.ended"]
+    assert talk.of("voicepilot.reconnecting") == []
+    assert len(talk.of("voicepilot.handover")) == last - 1
     conversation = [words for pair in zip(said, answers, strict=True) for words in pair]
     assert wire.items(last) == conversation
     assert talk.transcript() == conversation

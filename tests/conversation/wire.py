@@ -97,10 +97,15 @@ class Talk:
 
     async def ask(self, words: str) -> str:
         """Say something, and wait for the answer to it."""
-        done = len(self.of("response.done"))
+        done = self._answered()
         await self.conversation.say(words)
-        await self.heard("response.done", done + 1)
+        await until(lambda: self._answered() > done or self.lost)
         return self.answers()[-1]
+
+    def _answered(self) -> int:
+        """How many answers are over: to the end, or to the end but for its confirmation."""
+        cut = [event for event in self.of("voicepilot.turn-interrupted") if event.action == "complete"]
+        return len(self.of("response.done")) + len(cut)
 
     def happened(self) -> list[str]:
         return [event.type for event in self.stream if isinstance(event, Happening)]

@@ -121,7 +121,9 @@ class SessionLink:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run `work` as a task that the manager waits for; what it raises is logged."""
-        return self._performer.supervisor.spawn(self._caught(work, name), name)
+        task = self._performer.supervisor.spawn(self._caught(work, name), name)
+        task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
+        return task
 
     async def _caught(self, work: Coroutine[Any, Any, None], name: str) -> None:
         try:
