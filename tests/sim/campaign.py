@@ -19,8 +19,8 @@ import msgspec
 
 from voicepilot.sim import SCENARIOS, Plan, Report, report_on, scenario_named, simulate
 
-SESSIONS, HOURS = 100, 10.0
-"""Of one world."""
+SIZE, SIZES = (100, 10.0), {"herd": (1_000, 1.0)}
+"""Sessions and hours of one world; a herd is one only when it is large."""
 
 EVERY = 60.0
 """Seconds between two lines about how far it is."""
@@ -40,9 +40,9 @@ class Tally(msgspec.Struct):
 def live(scenario: str, seed: int) -> tuple[Report, float]:
     """One world, and the seconds of this core that it took."""
     began = time.process_time()
-    report = report_on(
-        simulate(Plan(scenario=scenario_named(scenario), sessions=SESSIONS, hours=HOURS, seed=seed, most_broken=3))
-    )
+    sessions, hours = SIZES.get(scenario, SIZE)
+    plan = Plan(scenario=scenario_named(scenario), sessions=sessions, hours=hours, seed=seed, most_broken=3)
+    report = report_on(simulate(plan))
     return report, time.process_time() - began
 
 

@@ -54,7 +54,7 @@ REGRESSIONS = (
     ),
     Regression(
         "herd",
-        120,
+        600,
         0.45,
         3,
         "the second renewals came together again, because CRC-32 is linear",

@@ -54,7 +54,7 @@ _SCENARIOS = (
     ),
     Scenario(
         name="provider-bad-day",
-        description="Error bursts, slow hours, rate limits, short outages and one of several minutes.",
+        description="Errors, rate limits, slow hours, hangs, nonsense, a few 401, short outages and a long one.",
         troubles=(
             Episodes(trouble=_ERRORS, every=(10 * MINUTE, 50 * MINUTE), lasts=(5, 90), share=(0.2, 0.9)),
             Episodes(trouble=Trouble.SLOW, every=(30 * MINUTE, 3 * HOUR), lasts=(60, 600), factor=(3, 12)),
@@ -62,6 +62,8 @@ _SCENARIOS = (
             Episodes(trouble=_OUTAGE, every=(20 * MINUTE, 2 * HOUR), lasts=(1, 45)),
             Episodes(trouble=_OUTAGE, first=(30 * MINUTE, 3 * HOUR), every=(HOUR, HOUR), lasts=(120, 480), at_most=1),
             Episodes(trouble=_HANG, every=(40 * MINUTE, 3 * HOUR), lasts=(3, 40), share=(0.3, 1)),
+            Episodes(trouble=Trouble.GARBLED, every=(HOUR, 4 * HOUR), lasts=(5, 60), share=(0.2, 0.6)),
+            Episodes(trouble=Trouble.REFUSED, every=(2 * HOUR, 6 * HOUR), lasts=(2, 15), share=(0.1, 0.5)),
         ),
     ),
     Scenario(

@@ -18,8 +18,8 @@ PER_KEY = 1.2
 STORMY = 20
 """Requests below which there is no storm: so few tell a breaker nothing."""
 
-CROWD = 100
-"""Sessions that a common start must have to be called a herd."""
+CROWD = 10.0
+"""Sessions for each second of the spread that make a herd; below, chance alone makes seconds three times as busy."""
 
 
 class Storm(msgspec.Struct):

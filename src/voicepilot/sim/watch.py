@@ -86,21 +86,26 @@ class Watch:
                 self._moved(account, event, now)
             case SessionStarted():
                 self._started(account, event, now)
+            case SessionEnded():
+                self._ended(account, event)
+            case SessionErrorEvent():
+                self._erred(account, event, now)
+            case LimitApproaching():
+                account.warned = True
+            case DegradedChanged():
+                self._must("degraded-told", event.degraded is not account.degraded, account.caller, "told twice")
+                account.degraded = event.degraded
+            case _:
+                self._renewal(account, event, now)
+
+    def _renewal(self, account: Account, event: Event, now: float) -> None:
+        match event:
             case RenewalStarted():
                 self._renewing(account, event, now)
             case RenewalCompleted():
                 self._renewed(account, event, now)
             case RenewalFailed():
                 self._failed(account, event)
-            case SessionErrorEvent():
-                self._erred(account, event, now)
-            case SessionEnded():
-                self._ended(account, event)
-            case LimitApproaching():
-                account.warned = True
-            case DegradedChanged():
-                self._must("degraded-told", event.degraded is not account.degraded, account.caller, "told twice")
-                account.degraded = event.degraded
 
     def _moved(self, account: Account, event: StateChanged, now: float) -> None:
         fits = event.previous_state is account.phase is not event.new_state is event.session.phase

@@ -336,7 +336,7 @@ class World:
     def _judge_herd(self) -> None:
         plan, arrive = self.plan, self.plan.scenario.habits.arrive
         spread = plan.setup.config.renewal_spread_seconds
-        if arrive[1] - arrive[0] > spread / 10 or not spread or plan.sessions < CROWD:
+        if arrive[1] - arrive[0] > spread / 10 or not spread or plan.sessions / spread < CROWD:
             return
         first = plan.setup.config.key_life_seconds / 2
         second, most = highest(self.history.per_second, first, plan.seconds)
