@@ -273,14 +273,14 @@ class TestBounds:
         journal = Heard(max_audio=2)
         journal.online = False
         journal.append(1, 1, 1)
-        assert journal.trim(quiet=False) == [(0, 1)]
+        assert journal.trim() == [(0, 1)]
         assert journal.seconds() == [(1, 2), (2, 3)]
         assert journal.audio == 2
 
     def test_what_fits_exactly_stays(self) -> None:
         journal = Heard(max_audio=2)
         journal.append(1, 1)
-        assert journal.trim(quiet=False) == []
+        assert journal.trim() == []
         assert len(journal) == 2
 
     def test_text_never_goes(self) -> None:
@@ -289,7 +289,7 @@ class TestBounds:
         journal.create("x" * 900)
         journal.append(0.01)
         journal.create("y" * 900)
-        assert len(journal.trim(quiet=False)) == 1
+        assert len(journal.trim()) == 1
         assert journal.kinds() == ["create", "create"]
         assert not journal.has_room()
 
@@ -302,13 +302,13 @@ class TestBounds:
     def test_sent_audio_that_is_too_much_is_forgotten_and_counted(self) -> None:
         journal = Heard(max_audio=1)
         journal.append(1, 1)
-        assert journal.trim(quiet=False) == []
+        assert journal.trim() == []
         assert journal.forgotten == 1
 
     def test_what_was_forgotten_is_the_servers_once_it_is_committed(self) -> None:
         journal = Heard(max_audio=1)
         journal.append(1, 1)
-        journal.trim(quiet=False)
+        journal.trim()
         journal.say("input_audio_buffer.commit")
         journal.committed()
         assert journal.forgotten == 0
@@ -316,7 +316,7 @@ class TestBounds:
     def test_or_gone_once_it_is_cleared(self) -> None:
         journal = Heard(max_audio=1)
         journal.append(1, 1)
-        journal.trim(quiet=False)
+        journal.trim()
         journal.say("input_audio_buffer.clear")
         journal.confirm({"type": "input_audio_buffer.cleared"})
         assert journal.forgotten == 0
@@ -324,7 +324,7 @@ class TestBounds:
     def test_a_turn_that_the_server_found_leaves_forgotten_what_came_after_it(self) -> None:
         journal = Heard(max_audio=1)
         journal.append(1, 1, 1, 1)
-        journal.trim(quiet=False)
+        journal.trim()
         assert journal.forgotten == 3
         journal.stopped = 2.0
         journal.committed()
@@ -338,7 +338,7 @@ class TestBounds:
         journal.say("input_audio_buffer.commit")
         journal.say("response.create")
         journal.append(1)
-        journal.trim(quiet=False)
+        journal.trim()
         assert journal.kinds() == ["create", "append"]
 
     def test_but_stays_for_a_rest_that_can_be_committed(self) -> None:
@@ -347,7 +347,7 @@ class TestBounds:
         journal.append(1, 0.5)
         journal.say("input_audio_buffer.commit")
         journal.append(1)
-        journal.trim(quiet=False)
+        journal.trim()
         assert journal.kinds() == ["append", "commit", "append"]
 
     def test_nor_is_one_taken_that_has_been_sent(self) -> None:
@@ -355,21 +355,31 @@ class TestBounds:
         journal.append(1)
         journal.say("input_audio_buffer.commit")
         journal.append(1)
-        journal.trim(quiet=False)
+        journal.trim()
         assert journal.kinds() == ["commit", "append"]
 
     def test_silence_is_kept_for_a_few_seconds_only(self) -> None:
         journal = Heard()
         journal.append(*[1.0] * 20)
-        assert journal.trim(quiet=True) == []
+        assert journal.trim(silent_until=QUIET) == []
         assert journal.audio == QUIET + 1
         assert journal.forgotten == 0, "nobody said anything in it"
+
+    def test_it_may_be_speech_until_the_server_has_had_time_to_say_so(self) -> None:
+        journal = Heard()
+        journal.append(*[1.0] * 20)
+        journal.trim(silent_until=QUIET - 0.1)
+        assert journal.audio == 20
+        journal.now = 100.0
+        journal.append(*[1.0] * 20)
+        journal.trim(silent_until=100.0)
+        assert journal.audio == 20, "what came before is forgotten"
 
     def test_silence_that_was_not_sent_is_kept(self) -> None:
         journal = Heard()
         journal.online = False
         journal.append(*[1.0] * 20)
-        journal.trim(quiet=True)
+        journal.trim(silent_until=1_000)
         assert journal.audio == 20
 
     def test_bytes_are_those_of_the_events(self) -> None:

@@ -166,3 +166,26 @@ class TestFall:
         core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None)
         core.fall().restore()
         assert "voicepilot.input-dropped" not in core.told(ever=True)
+
+    def test_what_was_said_to_a_server_that_hears_nothing_is_said_again(self) -> None:
+        core = Core(session=LISTENING).connect()
+        for _ in range(9):
+            core.say_audio().now += 1
+        core.fall().restore()
+        assert core.happening(ConversationRestored).restored.audio_resent == 9
+
+    def test_so_is_what_waited_and_was_sent_at_once(self) -> None:
+        core = Core(session=LISTENING).connect()
+        core.fall().say_audio(30).restore()
+        core.now += 0.1
+        core.state.links()[0].note_alive(core.now)
+        core.say_audio().now += 10
+        core.fall().restore()
+        assert core.happening(ConversationRestored).restored.audio_resent == 31
+
+    def test_silence_is_not(self) -> None:
+        core = Core(session=LISTENING).connect()
+        for _ in range(30):
+            core.say_audio().listen(1)
+        core.fall().restore()
+        assert 5 <= core.happening(ConversationRestored).restored.audio_resent <= 8

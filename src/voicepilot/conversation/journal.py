@@ -34,7 +34,11 @@ LASTING = frozenset({APPEND, COMMIT, CLEAR, CREATE, RESPOND, UPDATE, *ANSWERED.v
 """What must reach the server; anything else (`response.cancel`) is about the moment, and goes with it."""
 
 QUIET = 5.0
-"""Seconds of audio kept while nobody speaks and the server listens: its padding and more (realtime-wire.md D4)."""
+"""Seconds of audio kept while nobody speaks and the server listens: its padding and more (realtime-wire.md D4).
+
+So long must the server have shown that it lives, too, since the audio was sent: one that is slow or frozen hears no
+silence, it hears nothing.
+"""
 
 
 LEAST_COMMIT = 0.1
@@ -44,12 +48,13 @@ LEAST_COMMIT = 0.1
 class Entry:
     """One client event."""
 
-    __slots__ = ("end", "event", "kind", "link_end", "sent", "size", "start")
+    __slots__ = ("end", "event", "kind", "link_end", "sent", "sent_at", "size", "start")
 
     def __init__(self, event: Json, start: float, end: float) -> None:
         self.event = event
         self.kind: str = event["type"]
         self.sent = False
+        self.sent_at = 0.0
         self.start = start  # audio: its place in everything appended to the conversation, in seconds
         self.end = end
         self.link_end = 0.0  # audio: seconds of audio sent on its connection, up to its end
@@ -70,6 +75,7 @@ class Journal:
     def __init__(self, max_audio: float, max_bytes: int) -> None:
         self.rate = 48_000.0  # bytes of audio in a second; PCM16 at 24 kHz until the session says otherwise
         self.appended = 0.0  # seconds of audio, since the conversation began
+        self.now = 0.0  # the machine's time
         self.stopped: float | None = None  # where the turn ends that is about to be committed, on the connection
         self._max_audio = max_audio
         self._max_bytes = max_bytes
@@ -108,7 +114,7 @@ class Journal:
 
     def mark_sent(self, entry: Entry) -> None:
         """It went out; what nobody confirms is not kept."""
-        entry.sent = True
+        entry.sent, entry.sent_at = True, self.now
         if entry.kind == APPEND:
             self._on_link += entry.end - entry.start
             entry.link_end = self._on_link
@@ -267,14 +273,15 @@ class Journal:
 
     # --- bounds -----------------------------------------------------------------------------------------------------
 
-    def trim(self, *, quiet: bool) -> list[tuple[float, float]]:
+    def trim(self, *, silent_until: float | None = None) -> list[tuple[float, float]]:
         """Make room: the oldest audio goes. Gives the pieces, in seconds, that had not been sent and are lost.
 
-        While `quiet` (the server listens for speech and hears none) sent audio is only kept for a few seconds.
+        Where the server listens for speech and heard none in what was sent before `silent_until`, only a few seconds
+        of that are kept.
         """
         lost: list[tuple[float, float]] = []
-        if quiet:
-            self._forget_silence()
+        if silent_until is not None:
+            self._forget_silence(silent_until - QUIET)
         while self._audio > self._max_audio + 1e-6 or self._bytes > self._max_bytes:
             oldest = next((entry for entry in self._entries if entry.kind == APPEND), None)
             if oldest is None:
@@ -304,11 +311,12 @@ class Journal:
                 return
             left += entry.end - entry.start
 
-    def _forget_silence(self) -> None:
+    def _forget_silence(self, before: float) -> None:
         while self._entries and self._entries[0].kind == APPEND and self._entries[0].sent:
-            if self._on_link - self._entries[0].link_end <= QUIET:
+            oldest = self._entries[0]
+            if self._on_link - oldest.link_end <= QUIET or oldest.sent_at > before:
                 return
-            self._remove(self._entries[0])
+            self._remove(oldest)
 
 
 def _bytes_of(audio: str) -> int:

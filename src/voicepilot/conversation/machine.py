@@ -23,7 +23,7 @@ SILENT = Fault(
 
 def step(state: State, given: Input, now: float) -> list[Effect]:
     """Let `given` happen; the effects are to be performed in order."""
-    state.out = []
+    state.out, state.journal.now = [], now
     row = _row(state, what(state, given), given, now)
     if row is not None:
         _follow(state, row, given, now)

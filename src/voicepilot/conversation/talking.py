@@ -77,8 +77,9 @@ def _cancel(state: State, event: Json) -> None:
 
 
 def _make_room(state: State, now: float) -> None:
-    quiet = state.active is not None and state.active.detects_turns and not state.turn.speaking
-    _tell_dropped(state, state.journal.trim(quiet=quiet), now)
+    link = state.active
+    quiet = link is not None and link.detects_turns and not state.turn.speaking
+    _tell_dropped(state, state.journal.trim(silent_until=link.heard_at if link and quiet else None), now)
 
 
 def lose_forgotten(state: State, now: float) -> None:
