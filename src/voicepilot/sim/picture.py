@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from voicepilot.sim.faults import Spell
+from voicepilot.sim.faults import Spell, Trouble
 from voicepilot.sim.history import COLUMNS, Column
 from voicepilot.sim.report import Report, facts
 from voicepilot.sim.world import Outcome
 
-WIDTH, LEFT = 960, 60
-CHART, GAP = 120, 46
+WIDTH, LEFT = 960, 80
+CHART, GAP, ROW = 120, 40, 16
 
 STYLE = """
 :root{--ink:#1c2430;--dim:#66707f;--paper:#fff;--line:#dde2e9;--good:#2f855a;--bad:#c53030;--blue:#2b6cb0;--band:#f6ad55}
@@ -59,34 +59,41 @@ def _section(outcome: Outcome, report: Report, title: str) -> Iterator[str]:
 
 
 def timeline(outcome: Outcome) -> str:
-    """Requests above, sessions without a key below, and behind both what was wrong at the time."""
-    columns, seconds = outcome.history.columns, outcome.plan.seconds
-    height = 2 * (CHART + GAP)
+    """Requests above, sessions without a key below them, then what was wrong; what was wrong shows behind all."""
+    columns, seconds, spells = outcome.history.columns, outcome.plan.seconds, outcome.spells
     asked = [(column.keys, column.refused) for column in columns]
     lacking = [(0, column.without_key) for column in columns]
     minutes = seconds / COLUMNS / 60
+    bottom = 2 * CHART + GAP + 18
+    kinds = sorted({spell.trouble for spell in spells})
+    height = bottom + 24 + ROW * len(kinds) + 24
     return (
         f'<svg viewBox="0 0 {LEFT + WIDTH} {height}" role="img" aria-label="timeline">'
-        + "".join(_bands(outcome.spells, seconds, height - GAP))
+        + "".join(_band(spell, seconds, 18, bottom - 18, 0.25) for spell in spells)
         + _chart(asked, 0, f"requests per {minutes:.3g} minutes: with a key, and without")
         + _chart(lacking, CHART + GAP, f"sessions without a valid key; {_live(columns)} live at the most")
+        + "".join(_row(kind, spells, seconds, bottom + 24 + ROW * n) for n, kind in enumerate(kinds))
         + "".join(_hours(outcome.plan.hours, height))
         + "</svg>"
     )
+
+
+def _row(kind: Trouble, spells: Sequence[Spell], seconds: float, top: int) -> str:
+    drawn = "".join(_band(spell, seconds, top, ROW - 4, 1.0) for spell in spells if spell.trouble is kind)
+    return f'<text x="{LEFT - 8}" y="{top + ROW - 6}" text-anchor="end">{escape(kind.value)}</text>{drawn}'
 
 
 def _live(columns: Sequence[Column]) -> int:
     return max(column.live for column in columns)
 
 
-def _bands(spells: Sequence[Spell], seconds: float, height: int) -> Iterator[str]:
-    for spell in spells:
-        x, width = LEFT + WIDTH * spell.begins / seconds, WIDTH * (spell.ends - spell.begins) / seconds
-        said = f"{spell.trouble.value}, {spell.ends - spell.begins:.0f} s from {spell.begins / 60:.1f} min"
-        yield (
-            f'<rect x="{x:.1f}" y="18" width="{max(1.0, width):.1f}" height="{height - 18}" fill="var(--band)" '
-            f'opacity=".28"><title>{escape(said)}</title></rect>'
-        )
+def _band(spell: Spell, seconds: float, top: int, tall: int, opacity: float) -> str:
+    x, ends = LEFT + WIDTH * spell.begins / seconds, LEFT + WIDTH * min(1.0, spell.ends / seconds)
+    said = f"{spell.trouble.value}, {spell.ends - spell.begins:.0f} s from {spell.begins / 60:.1f} min"
+    return (
+        f'<rect x="{x:.1f}" y="{top}" width="{max(1.0, ends - x):.1f}" height="{tall}" fill="var(--band)" '
+        f'opacity="{opacity}"><title>{escape(said)}</title></rect>'
+    )
 
 
 def _chart(values: Sequence[tuple[int, int]], top: int, title: str) -> str:
