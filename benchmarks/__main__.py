@@ -26,6 +26,9 @@ MODULES = (
     "renewals",
     "events",
     "imports",
+    "conversation_speed",
+    "conversation_turns",
+    "conversation_memory",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conversation.numbered import frames
+from tests.conversation.outage import survive_outage
 from tests.conversation.wire import TEXT, Talk, Wire, answer, until
 
 from voicepilot import ConnectionPhase, ConversationLostError
@@ -297,3 +298,9 @@ async def test_each_frame_is_committed_once_and_in_order(wire: Wire, emulator: R
         await talk.heard("input_audio_buffer.committed", 3)
     assert heard_frames(emulator, talk) == list(range(150))
     assert talk.of("voicepilot.input-dropped") == []
+
+
+async def test_an_outage_in_earnest_is_survived() -> None:
+    survived = await survive_outage(0.2)
+    assert survived.unharmed
+    assert survived.said == ["words 0"]
