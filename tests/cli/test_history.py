@@ -66,7 +66,8 @@ def test_rounds_that_failed_count_towards_the_renewal_that_came_in_the_end() -> 
 
 def test_figures_are_counted() -> None:
     counted = figures(good())
-    assert (counted.sessions, counted.renewals, counted.automatic, counted.by_hand) == (3, 7, 6, 1)
+    assert (counted.sessions, counted.renewals) == (4, 10)
+    assert (counted.automatic, counted.by_hand, counted.for_connections) == (6, 1, 3)
     assert (counted.retries, counted.turns, counted.without_key) == (3, 4, 0.0)
-    assert counted.undisturbed_latency == pytest.approx((0.2 + 0.5 + 0.3) / 3)
+    assert counted.undisturbed_latency == pytest.approx((0.2 + 0.5 + 0.3 + 3 * 0.2) / 6)
     assert figures(good(seen=events()[:0])).renewals == 0

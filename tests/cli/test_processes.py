@@ -159,6 +159,9 @@ def test_the_demo_keeps_every_promise_and_shows_no_key() -> None:
         "voicepilot.session.degraded = False",
         "My card is [card]",
         "(consent-withdrawn, transcripts)",
+        "moved to connection 2 while nobody spoke",
+        "the answer was cut; it is asked for again",
+        "and the first was: Good evening",
     ):
         assert told in done.stdout
     assert "ek_" not in done.stdout

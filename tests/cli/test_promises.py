@@ -7,7 +7,23 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.cli.histories import connection, events, good, leases, mints, planned, shown, turns
+from tests.cli.histories import (
+    EMMAS,
+    answers,
+    call,
+    connection,
+    emmas,
+    events,
+    frame,
+    frames,
+    good,
+    item,
+    leases,
+    mints,
+    planned,
+    shown,
+    turns,
+)
 
 from voicepilot.cli.demo.history import Held, History, Notice, Said, Seen
 from voicepilot.cli.demo.promises import PROMISES, check
@@ -70,12 +86,44 @@ PLAN = "a failed round runs its plan"
 WORSE = "degraded mode is entered, and left"
 LAYERS = "no attempt is made by two layers"
 NOTICE = "users hear once of what was not repaired"
+OUTLIVES = "a call outlives the provider's limit"
+CRASH = "a crash costs it no word"
+WORDS = "each word is in the transcript once"
+KNOWN = "the provider knows it all, tools too"
 REDACTED = "a card number is never stored"
 LIVE = "a live session is purged in 500 ms"
 PURGED = "each purge takes its session's data"
 LEFT = "nothing is left behind"
 
 FOURTH = Seen(at=5.0, who="dora", type="state-changed", previous="idle", new="starting")
+
+
+def emma_had(*connections: Any) -> dict[str, Any]:
+    return {"connections": (*good().connections[:2], *connections)}
+
+
+def transcribed(*numbers: int) -> dict[str, Any]:
+    spoken = call().transcript
+    return {"call": call(transcript=tuple(spoken[number] for number in numbers))}
+
+
+def framed(chosen: Callable[[Any], bool], *more: Any) -> dict[str, Any]:
+    return {"frames": (*(each for each in frames() if not chosen(each)), *more)}
+
+
+def done(each: Any) -> bool:
+    return bool(each.type == "conversation.item.done" and each.connection == 14)
+
+
+def of_item(number: int) -> Callable[[Any], bool]:
+    return lambda each: done(each) and each.event["item"]["id"] == f"item{number}"
+
+
+def doubled(number: int, *, after: str) -> tuple[Any, ...]:
+    twin = {**item(number), "id": "twin"}
+    return tuple(frame(f"conversation.item.{step}", item=twin, previous_item_id=after) for step in ("added", "done"))
+
+
 BREAKS: list[tuple[str, dict[str, Any], str]] = [
     (LIMIT, {"refused_starts": ()}, "none"),
     (LIMIT, {"refused_starts": ("NOT_REFUSED",)}, "NOT_REFUSED"),
@@ -148,8 +196,8 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
         {"seen": tuple(seen for seen in events() if (seen.type, seen.at) != ("renewal-completed", 26.5))},
         "cleo was well again without a new key",
     ),
-    (LAYERS, {"attempts": 5}, "the provider got 13 requests for 5 attempts"),
-    (LAYERS, {"attempts": 14}, "the provider got 13 requests for 14 attempts"),
+    (LAYERS, {"attempts": 5}, "the provider got 17 requests for 5 attempts"),
+    (LAYERS, {"attempts": 18}, "the provider got 17 requests for 18 attempts"),
     (LAYERS, {"mints": (), "attempts": 0}, "nothing was asked"),
     (NOTICE, {"notices": ()}, "nobody was told"),
     (NOTICE, {"notices": good().notices * 2}, "cleo was told 2 times of UNAVAILABLE"),
@@ -158,6 +206,39 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
         {"notices": (*good().notices, Notice(at=23, who="ben", code="X", told=False))},
         "1 plans repaired nothing, but 2 errors",
     ),
+    (OUTLIVES, {"call": None}, "there was no long call"),
+    (OUTLIVES, {"call": call(lost="no connection for 300 s")}, "it was lost: no connection for 300 s"),
+    (OUTLIVES, {"call": call(handovers=1)}, "it moved 1 times, not 2"),
+    (OUTLIVES, {"call": call(lasted=6.9)}, "it lasted 6.9 s only"),
+    (OUTLIVES, emma_had(emmas(11, code=1001, by="server")), "the provider cut 1 connections for their age"),
+    (OUTLIVES, emma_had(emmas(11, at=50.0)), "a connection lived 9.0 s"),
+    (CRASH, emma_had(*(emmas(number) for number in EMMAS if number != 13)), "dropped none of its connections"),
+    (CRASH, {"call": call(falls=0)}, "it came back 0 times"),
+    (CRASH, {"call": call(falls=2)}, "it came back 2 times"),
+    (CRASH, {"call": call(asked_again=0)}, "0 answers were asked for again"),
+    (WORDS, transcribed(0, 1, 2, 4, 5), "missing: assistant The one by the window."),
+    (WORDS, transcribed(0, 1, 2, 3, 4, 5, 5), "too much: assistant You said: Thank you."),
+    (WORDS, transcribed(0, 1, 4, 3, 2, 5), "out of order: user Thank you."),
+    (WORDS, {"call": call(said=(), transcript=())}, "nothing was said"),
+    (WORDS, {"call": None}, "nothing was said"),
+    (WORDS, {"turns": answers()[1:3]}, "too much: assistant The one by the window."),
+    (WORDS, {"turns": (*answers(), answers()[1])}, "missing: assistant You said: Good evening."),
+    (KNOWN, framed(of_item(0)), "missing: user Good evening."),
+    (KNOWN, framed(of_item(3)), "missing: call find_table"),
+    (KNOWN, framed(of_item(4)), "missing: output find_table"),
+    (KNOWN, framed(lambda _: False, *doubled(4, after="item7")), "too much: output find_table {}"),
+    (KNOWN, framed(lambda _: False, frame("conversation.item.deleted", item_id="item6")), "missing: user Thank you."),
+    (
+        KNOWN,
+        framed(of_item(4), frame("conversation.item.done", item={**item(4), "call_id": "another"})),
+        "too much: output of no call: {}",
+    ),
+    (
+        KNOWN,
+        framed(of_item(0), frame("conversation.item.deleted", item_id="item0"), *doubled(0, after="item7")),
+        "out of order: assistant You said: Good evening.",
+    ),
+    (KNOWN, emma_had(), "missing: user Good evening."),
     (REDACTED, {"heard": ("hello",)}, "the provider never heard the card number"),
     (REDACTED, {"stored": ("[card]", "My card is 4111 1111 1111 1111.")}, "stored: My card is 4111"),
     (REDACTED, {"stored": ("hello",)}, "no stored line shows where it was taken out"),
@@ -168,9 +249,9 @@ BREAKS: list[tuple[str, dict[str, Any], str]] = [
     (PURGED, {"lines_left": 2}, "2 lines were left behind"),
     (PURGED, receipts(1, cleared=9), "cleo: 3 lines are gone, receipts say 9"),
     (PURGED, receipts(1, failed=1), "cleo: the purge left 0 lines"),
-    (PURGED, purges("cleo", held={"anna": 5, "ben": 2, "cleo": 1}), "cleo: the purge left 1 lines"),
-    (PURGED, purges("cleo", held={"anna": 5}), "ben: 6 lines are gone, receipts say 4, after cleo's purge"),
-    (PURGED, receipts(4, cleared=2), "2 lines of everybody were left for the end"),
+    (PURGED, purges("cleo", held={"anna": 5, "ben": 2, "cleo": 1, "emma": 5}), "cleo: the purge left 1 lines"),
+    (PURGED, purges("cleo", held={"anna": 5, "emma": 5}), "ben: 6 lines are gone, receipts say 4, after cleo's purge"),
+    (PURGED, receipts(5, cleared=2), "2 lines of everybody were left for the end"),
     (LEFT, {"tasks_left": ("voicepilot-mint 7",)}, "task voicepilot-mint 7"),
     (LEFT, {"sockets_left": 2}, "2 sockets of this process"),
     (LEFT, {"connections": (connection(1), connection(2, closed=False))}, "1 connections at the provider"),

@@ -139,6 +139,7 @@ FIGURES = Figures(
     renewals=13,
     automatic=12,
     by_hand=1,
+    for_connections=0,
     retries=9,
     mean_latency=1.5,
     undisturbed_latency=0.25,
@@ -157,7 +158,7 @@ def test_the_summary_gives_every_figure() -> None:
     text = summary(Promise("limits hold", "3 at once"))
     for line in (
         "in 51 s",
-        "renewals                     13 (12 by themselves, 1 by hand)",
+        "renewals                     13 (12 by themselves, 1 by hand, 0 to connect)",
         "retries                      9 key requests",
         "mean renewal latency         1.50 s (0.25 s where nothing was in the way)",
         "seconds without a valid key  0.0",

@@ -93,17 +93,18 @@ def _options(
         print(context.get_help())
 
 
-@app.command(short_help="Watch three voice sessions being kept alive; takes a minute.")
+@app.command(short_help="Watch voice sessions being kept alive; takes a minute.")
 def demo(
     plain: Annotated[
         bool, typer.Option("--plain", help="Plain lines, as when the output is not a terminal or NO_COLOR is set.")
     ] = False,
     speed: Annotated[float, typer.Option(min=1, max=20, hidden=True, help="Let time pass so much faster.")] = 1,
 ) -> int:
-    """Watch three voice sessions being kept alive through faults; takes a minute, needs nothing.
+    """Watch voice sessions being kept alive through faults; takes a minute, needs nothing.
 
     An emulated provider runs in this process; HTTP and WebSocket traffic on loopback is real. Keys live 20 seconds, so
-    you see many renewals, a rate limit, an outage, a renewal by hand, a session ended by silence, and the purges.
+    you see many renewals, a rate limit, an outage, a renewal by hand, a session ended by silence, and the purges; and
+    one conversation that is carried across two handovers and a crash.
 
     The demo checks itself from the events it saw and from the provider's own record. Exit code: 0 if every promise was
     kept, 1 if not.

@@ -111,13 +111,13 @@ def _purges(history: History) -> Finding:
             gone = kept - purged.held.get(who, 0)
             if gone != cleared[who]:
                 broken.append(f"{who}: {gone} lines are gone, receipts say {cleared[who]}, after {purged.who}'s purge")
-    strays = [who for who in cleared if who not in history.terms.sessions and cleared[who]]
+    strays = [who for who in cleared if who not in history.terms.everybody and cleared[who]]
     broken += [f"{cleared[who]} lines of {who} were left for the end" for who in strays]
-    for who in history.terms.sessions:
+    for who in history.terms.everybody:
         ends = [each for each in history.purged if each.who == who and each.receipt.reason != LIVE_PURGE]
         if len(ends) != 1:
             broken.append(f"{who} was purged {len(ends)} times at its end")
-    receipts = sum(purged.who in history.terms.sessions for purged in history.purged)
+    receipts = sum(purged.who in history.terms.everybody for purged in history.purged)
     return f"{receipts} receipts, {sum(cleared.values())} lines", broken
 
 

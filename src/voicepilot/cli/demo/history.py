@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from voicepilot.emulator.record import Connection, Mint, Refused
+from voicepilot.emulator.record import Connection, Frame, Mint, Refused, Turn
 from voicepilot.ports import PurgeReceipt
 
 ANSWERED = "answered"
@@ -80,6 +80,19 @@ class Purged(msgspec.Struct, frozen=True, kw_only=True):
     held: dict[str, int]
 
 
+class LongCall(msgspec.Struct, frozen=True, kw_only=True):
+    """The conversation that outlived its connections."""
+
+    lasted: float = 0.0  # seconds
+    said: tuple[tuple[str, str], ...] = ()  # on both sides, as the caller heard it: user, assistant, call or output
+    transcript: tuple[tuple[str, str], ...] = ()  # role and words, as they were kept in the end
+    handovers: int = 0
+    falls: int = 0  # it came back from
+    asked_again: int = 0  # answers that were cut
+    outage: float = 0.0  # seconds, the longest
+    lost: str = ""  # why, if it was
+
+
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What the story set out to do, for the checks to compare with."""
 
@@ -96,6 +109,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     careless: str  # says a card number
     card: str
     forgotten: str  # has a purge while the session lives
+    long_caller: str  # has one conversation from beginning to end
+    connection_life: float  # seconds after which the provider cuts a connection
+    handovers: int  # of the long call, at the least
+
+    @property
+    def everybody(self) -> tuple[str, ...]:
+        """All whose sessions are to start."""
+        return (*self.sessions, self.long_caller)
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +142,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     tasks_left: tuple[str, ...] = ()
     sockets_left: int | None = 0  # None: this system does not tell
     lines_left: int = 0  # of personal data
+    call: LongCall | None = None
+    turns: tuple[Turn, ...] = ()  # answers, from the provider's record
+    frames: tuple[Frame, ...] = ()  # events on the sockets, from its record
 
     def of(self, kind: str, who: str | None = None) -> list[Seen]:
         """The events of one type, of one session if asked."""
@@ -134,6 +158,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     renewals: int
     automatic: int
     by_hand: int
+    for_connections: int  # because a connection of the long call needed a key
     retries: int
     mean_latency: float  # seconds from renewal-started to renewal-completed
     undisturbed_latency: float  # the same, over the renewals whose first attempt worked
@@ -177,7 +202,7 @@ def rounds(history: History) -> list[tuple[Seen, Seen]]:
 
 def figures(history: History) -> Figures:
     """The counts of the closing summary."""
-    completed = rounds(history)
+    completed, caller = rounds(history), history.terms.long_caller
     failed = _failed_rounds(history)
     waits = [after.at - before.at for before, after in completed]
     easy = [
@@ -189,15 +214,20 @@ def figures(history: History) -> Figures:
         sessions=len(history.of("session-started")),
         renewals=len(completed),
         automatic=sum(before.why == "automatic-renewal" for before, _ in completed),
-        by_hand=sum(before.why == "manual-renewal" for before, _ in completed),
+        by_hand=sum(_was_asked_for(before) and before.who != caller for before, _ in completed),
+        for_connections=sum(_was_asked_for(before) and before.who == caller for before, _ in completed),
         retries=sum(mint.status != 200 for mint in history.mints),
         mean_latency=_mean(waits),
         undisturbed_latency=_mean(easy),
-        without_key=sum(seconds_without_key(history, who) for who in history.terms.sessions),
+        without_key=sum(seconds_without_key(history, who) for who in history.terms.everybody),
         turns=sum(said.outcome == ANSWERED for said in history.said),
         tasks_left=len(history.tasks_left),
         sockets_left=history.sockets_left,
     )
+
+
+def _was_asked_for(begun: Seen) -> bool:
+    return begun.why == "manual-renewal"
 
 
 def _failed_rounds(history: History) -> dict[str, list[float]]:

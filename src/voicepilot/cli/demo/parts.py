@@ -9,7 +9,7 @@ from voicepilot.cli.demo.story import SESSION, TERMS
 from voicepilot.config import ConfigurationManager, ProviderSettings, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.emulator import RealtimeEmulator
-from voicepilot.ports import Clock, Host
+from voicepilot.ports import Clock, Host, Transcripts
 from voicepilot.privacy import PrivacyController
 from voicepilot.recovery import BreakerOptions, RecoveryExecutor, RecoveryRegistrar
 from voicepilot.runtime.manager import SessionManager
@@ -28,7 +28,9 @@ class Parts(NamedTuple):
     controller: PrivacyController
 
 
-def make_parts(emulator: RealtimeEmulator, controller: PrivacyController, host: Host, clock: Clock) -> Parts:
+def make_parts(
+    emulator: RealtimeEmulator, controller: PrivacyController, transcripts: Transcripts, host: Host, clock: Clock
+) -> Parts:
     """Put them together. Not from_settings: somebody's environment and voicepilot.toml have no part in the story."""
     settings = Settings(
         provider=ProviderSettings(base_url=emulator.base_url),
@@ -41,6 +43,7 @@ def make_parts(emulator: RealtimeEmulator, controller: PrivacyController, host: 
         keys,
         configuration=configuration,
         privacy_controller=controller,
+        transcripts=transcripts,
         host=host,
         clock=clock,
         owned=(configuration, keys, executor, controller),

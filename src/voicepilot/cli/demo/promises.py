@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 
 from voicepilot.cli.demo.care import GOES_WRONG, PRIVATE, Finding
+from voicepilot.cli.demo.carried import CARRIED
 from voicepilot.cli.demo.history import ANSWERED, PROVIDER_DOWN, History, Said, Seen, rounds, seconds_without_key
 
 LATE = 5.0
@@ -44,7 +45,7 @@ def check(history: History) -> tuple[Promise, ...]:
 
 def _limit(history: History) -> Finding:
     terms = history.terms
-    broken = [f"{who} never started" for who in terms.sessions if not history.of("session-started", who)]
+    broken = [f"{who} never started" for who in terms.everybody if not history.of("session-started", who)]
     most = max(_live_at_once(history), default=0)
     if most > terms.limit:
         broken.append(f"{most} sessions were live at once")
@@ -69,9 +70,9 @@ def _renewals(history: History) -> Finding:
 
 
 def _valid_key(history: History) -> Finding:
-    without = {who: seconds_without_key(history, who) for who in history.terms.sessions}
+    without = {who: seconds_without_key(history, who) for who in history.terms.everybody}
     broken = [f"{who} had none for {seconds:.2f} s" for who, seconds in without.items() if seconds > 0]
-    broken += [f"{who} never held one" for who in history.terms.sessions if not _keys_of(history, who)]
+    broken += [f"{who} never held one" for who in history.terms.everybody if not _keys_of(history, who)]
     broken += [
         f"the provider refused a socket with {each.status} {each.code or ''}".rstrip()
         for each in history.refused
@@ -91,7 +92,7 @@ def _own_keys(history: History) -> Finding:
         holders.setdefault(held.key, set()).add(held.who)
     broken = [f"{' and '.join(sorted(who))} shared a key" for who in holders.values() if len(who) > 1]
     broken += ["a key was handed out that the provider never made" for key in holders if key not in made]
-    for who in history.terms.sessions:
+    for who in history.terms.everybody:
         times, keys = len(history.of("renewal-completed", who)), len(_keys_of(history, who))
         if keys != times + 1:
             broken.append(f"{who} was renewed {times} times, but held {keys} keys")
@@ -170,7 +171,7 @@ def _lines(said: list[Said], who: str) -> list[Said]:
 
 def _told(history: History) -> Finding:
     broken: list[str] = []
-    for who in history.terms.sessions:
+    for who in history.terms.everybody:
         broken += [
             f"{who}: {kind} was told {times} times"
             for kind in ("session-started", "session-ended")
@@ -211,6 +212,7 @@ PROMISES: tuple[tuple[str, Callable[[History], Finding]], ...] = (
     ("silence ends that session only", _inactivity),
     ("calls go through on the keys", _turns),
     ("all is told, once and in order", _told),
+    *CARRIED,
     *PRIVATE,
     ("nothing is left behind", _nothing_left),
 )

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voicepilot.cli.codes import FAILED
+from voicepilot.cli.demo.call import answer
 from voicepilot.cli.demo.callers import openai_is_there, warm_up
 from voicepilot.cli.demo.history import History, figures
 from voicepilot.cli.demo.hurry import HurriedLoop, clock_of
 from voicepilot.cli.demo.parts import API_KEY, make_parts
 from voicepilot.cli.demo.promises import check
-from voicepilot.cli.demo.story import KEY_LIFE, TERMS, Story, answer
+from voicepilot.cli.demo.story import KEY_LIFE, TERMS, Story
 from voicepilot.cli.demo.summary import summary_lines
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Complaints, Watch
@@ -62,7 +63,7 @@ async def play(screen: Screen) -> tuple[Watch, bool]:
     """The story on the emulator; what was seen of it, and whether it came to its end in time."""
     openai = openai_is_there()
     clock = clock_of(asyncio.get_running_loop())
-    emulator = RealtimeEmulator(key_life=KEY_LIFE, answers=answer)
+    emulator = RealtimeEmulator(key_life=KEY_LIFE, session_life=TERMS.connection_life, answers=answer)
     emulator.faults.add(LATENCY)
     controller = PrivacyController(clock=clock)
     transcripts = Transcripts(TranscriptStore(controller, clock=clock))
@@ -72,7 +73,7 @@ async def play(screen: Screen) -> tuple[Watch, bool]:
         if openai:
             await warm_up(API_KEY, emulator.base_url)
             emulator.record.clear()
-        parts = make_parts(emulator, controller, watch, clock)
+        parts = make_parts(emulator, controller, transcripts, watch, clock)
         async with parts.manager as manager:
             watch.attach(*parts)
             story = Story(emulator, manager, watch, transcripts, controller, openai=openai)

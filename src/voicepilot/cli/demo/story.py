@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import chain, cycle
+from itertools import chain, count, cycle
 from typing import Any
 
+from voicepilot.cli.demo.call import ASKING, CRASHING, GREETING, LAST, OPTIONS, LongCaller
 from voicepilot.cli.demo.callers import LINES, MODEL, AiohttpClient, Caller, OpenAIClient
 from voicepilot.cli.demo.history import Terms
 from voicepilot.cli.demo.transcripts import Transcripts
 from voicepilot.cli.demo.watch import Watch
 from voicepilot.cli.demo.words import health_lines
 from voicepilot.cli.screen import Row, sentence
-from voicepilot.emulator import RealtimeEmulator, Say, Turn, Wait
+from voicepilot.emulator import RealtimeEmulator
 from voicepilot.errors import SessionLimitError
 from voicepilot.lifecycle.session import SessionInfo
 from voicepilot.ports import PurgeOrder
@@ -36,10 +37,10 @@ TERMS = Terms(
     careless="ben",
     card="4111 1111 1111 1111",
     forgotten="ben",
+    long_caller="emma",
+    connection_life=7.0,
+    handovers=2,
 )
-
-ANSWERING = 0.6
-"""Seconds the emulated model thinks before it answers."""
 
 CARD_LINE = f"My card is {TERMS.card}, please keep it to yourself."
 
@@ -52,11 +53,6 @@ SESSION: dict[str, Any] = {
     "retry_backoff_ms": 500,
 }
 """Short lives and few attempts, so that an outage of seconds makes a whole round fail."""
-
-
-def answer(turn: Turn) -> tuple[Wait, Say]:
-    """What the emulated model says."""
-    return Wait(ANSWERING), Say(f"You said: {turn.text}")
 
 
 class Story:
@@ -80,6 +76,7 @@ class Story:
         self._openai = openai
         self._ids: dict[str, str] = {}
         self._callers: dict[str, Caller] = {}
+        self._talks: dict[str, asyncio.Task[None]] = {}
         self._shown: dict[str, Row] = {}
 
     async def play(self) -> None:
@@ -93,9 +90,9 @@ class Story:
             await self._renew_by_hand()
             await self._forget()
             await self._outage()
+            await self._fall_silent()
+            await self._hold_a_long_call()
             await self._silence()
-            for caller in self._callers.values():
-                caller.hush()
         await self._end()
 
     # --- chapters ---------------------------------------------------------------------------------------------------
@@ -104,7 +101,7 @@ class Story:
         started = await self._manager.start_session(model=MODEL, labels={"name": who})
         self._ids[who] = started.session_id
         self._callers[who] = caller = self._caller(who, started.session_id)
-        talking.create_task(caller.talk(), name=f"demo-caller-{who}")
+        self._talks[who] = talking.create_task(caller.talk(), name=f"demo-caller-{who}")
         # The next session starts after the first answer, so that the three do not renew in step.
         await self._watch.until(lambda: any(said.who == who for said in self._watch.said))
         self._tell(who, f"the first turn went through, with the {caller.client.name} client on this session's key")
@@ -175,16 +172,59 @@ class Story:
         for line in health_lines(health):
             self._tell("", line.text, line.tone)
 
-    async def _silence(self) -> None:
+    async def _fall_silent(self) -> None:
         who = TERMS.silent
         self._chapter(f"{who.capitalize()} goes silent, which ends a session after {TERMS.inactivity:g} s here")
         self._callers[who].hush()
+
+    async def _hold_a_long_call(self) -> None:
+        who, life = TERMS.long_caller, TERMS.connection_life
+        # Nobody else may have a connection open when hers is to crash.
+        self._chapter(f"Meanwhile the others say goodbye, and {who.capitalize()} calls")
+        for other in TERMS.sessions:
+            if other != TERMS.silent:
+                await self._say_goodbye(other)
+        session = await self._manager.start_session(model=MODEL, labels={"name": who})
+        self._ids[who] = session.session_id
+        self._tell("--", f"It is one conversation, but the provider cuts a connection after {life:g} s", "chapter")
+        began = self._emulator.now()
+        async with self._manager.connect(session.session_id, **OPTIONS) as conversation:
+            caller = LongCaller(who, conversation, self._hear_of)
+            async with asyncio.TaskGroup() as listening:
+                listening.create_task(caller.listen(), name="demo-long-caller")
+                await self._talk_across(caller)
+                await conversation.close()
+        turns = self._transcripts.turns(session.session_id)
+        said = tuple((turn.role, turn.text) for turn in turns)
+        self._watch.call = caller.told_of(lasted=self._emulator.now() - began, transcript=said)
+
+    async def _say_goodbye(self, who: str) -> None:
+        self._callers[who].hush()
+        await self._talks[who]
+        await self._manager.end_session(self._ids[who], reason="goodbye")
+
+    async def _talk_across(self, caller: LongCaller) -> None:
+        """Two handovers, between answers; and a crash, in the middle of one."""
+        await caller.say(GREETING)
+        await caller.say(ASKING)
+        dishes = count(1)
+        while caller.handovers < TERMS.handovers and not caller.lost:
+            await caller.say(f"I also wish for dish number {next(dishes)}.")
+        await caller.say("And candles.")
+        self._chapter(f"{TERMS.long_caller.capitalize()}'s connection is to crash in the middle of an answer")
+        self._emulator.faults.add(f"live:drop:after_events={CRASHING}")
+        await caller.say("Please say all of that again, slowly, so that I can write it down.")
+        await caller.say(LAST)
+        self._tell(TERMS.long_caller, f"asked what was said first, hears: {caller.said[-1][1]}", "good")
+
+    async def _silence(self) -> None:
+        who = TERMS.silent
         await self._watch.until(lambda: bool(self._watch.count("session-ended", who)))
 
     async def _end(self) -> None:
-        self._chapter("The others say goodbye")
-        for who in TERMS.sessions:
-            await self._manager.end_session(self._ids[who], reason="goodbye")
+        who = TERMS.long_caller
+        self._chapter(f"{who.capitalize()} says goodbye")
+        await self._manager.end_session(self._ids[who], reason="goodbye")
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -215,6 +255,10 @@ class Story:
     def _tell(self, who: str, text: str, tone: str = "plain") -> None:
         self._watch.tell(who, text, tone)
 
+    def _hear_of(self, who: str, text: str, tone: str) -> None:
+        self._watch.last_words[who] = text
+        self._tell(who, text, tone)
+
     def _chapter(self, text: str) -> None:
         self._watch.tell("--", text, "chapter")
 
@@ -224,7 +268,7 @@ class Story:
         """The sessions as they are now; those that are over as they were."""
         if not self._manager.is_initialized:
             return list(self._shown.values())
-        for who in TERMS.sessions:
+        for who in TERMS.everybody:
             session = self._manager.get_session_info(self._ids[who]) if who in self._ids else None
             if session is not None:
                 self._shown[who] = self._row(who, session)

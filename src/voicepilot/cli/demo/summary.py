@@ -32,10 +32,11 @@ def summary_lines(
 
 def _figures(counted: Figures) -> list[tuple[str, str]]:
     latency = f"{counted.mean_latency:.2f} s ({counted.undisturbed_latency:.2f} s where nothing was in the way)"
+    renewals = f"{counted.automatic} by themselves, {counted.by_hand} by hand, {counted.for_connections} to connect"
     sockets = "not counted on this system" if counted.sockets_left is None else str(counted.sockets_left)
     return [
         ("sessions", str(counted.sessions)),
-        ("renewals", f"{counted.renewals} ({counted.automatic} by themselves, {counted.by_hand} by hand)"),
+        ("renewals", f"{counted.renewals} ({renewals})"),
         ("retries", f"{counted.retries} key requests were refused and made again"),
         ("mean renewal latency", latency),
         ("seconds without a valid key", f"{counted.without_key:.1f}"),

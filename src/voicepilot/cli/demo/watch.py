@@ -12,6 +12,7 @@ from voicepilot.cli.demo.history import (
     PROVIDER_DOWN,
     Held,
     History,
+    LongCall,
     Notice,
     Planned,
     Purged,
@@ -34,6 +35,7 @@ from voicepilot.events import (
     StateChanged,
 )
 from voicepilot.lifecycle.phases import Phase
+from voicepilot.lifecycle.session import Trigger
 from voicepilot.ports import PurgeReceipt
 from voicepilot.privacy import PrivacyController, Turn
 from voicepilot.recovery import (
@@ -51,6 +53,8 @@ EVERYBODY = "everybody"
 
 AT_A_KEY = frozenset({"start", "renew", "test_authentication"})
 """The operations whose attempts are requests for keys."""
+
+DIALS = Line("the next connection needs a key that no other was opened with", "dim")
 
 LOOK = 0.1
 """Seconds between two looks at the provider's record, to tell of refusals."""
@@ -78,6 +82,7 @@ class Watch:
         self.texts: list[str] = []
         self.refused_starts: list[str] = []
         self.last_words: dict[str, str] = {}
+        self.call: LongCall | None = None
 
     def attach(self, manager: SessionManager, executor: RecoveryExecutor, controller: PrivacyController) -> None:
         """Subscribe to everything. The manager's dispose ends the subscriptions to it."""
@@ -161,6 +166,9 @@ class Watch:
             logged=logged,
             tasks_left=tasks_left,
             sockets_left=sockets_left,
+            call=self.call,
+            turns=tuple(record.turns()),
+            frames=tuple(record.frames()),
             lines_left=sum(self._transcripts.held(self.names).values()),
         )
 
@@ -207,9 +215,17 @@ class Watch:
         if isinstance(event, SessionStarted | RenewalCompleted):
             self._note_key(event.session_id, who, now)
         self._news.set()
-        line = line_of(event)
+        line = self._line_of(event, who)
         if line is not None:
             self._say(who, line)
+
+    def _line_of(self, event: Event, who: str) -> Line | None:
+        if who == self._terms.long_caller:  # who tells of her connection herself
+            if isinstance(event, DegradedChanged) or event.type == "connection-error":
+                return None
+            if isinstance(event, RenewalStarted) and event.trigger is Trigger.MANUAL:
+                return DIALS
+        return line_of(event)
 
     def _say(self, who: str, line: Line) -> None:
         self.last_words[who] = line.text
