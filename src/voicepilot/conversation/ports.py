@@ -22,7 +22,10 @@ class Socket(Protocol):
     """One WebSocket."""
 
     async def send(self, text: str) -> None:
-        """Send a text frame; frames go in the order of the calls. Raises ConnectionError once it is closed."""
+        """Send a text frame; frames go in the order of the calls. Raises ConnectionError once it is closed.
+
+        Where nobody else sends, it goes before this waits for anything: one who is cancelled has sent it.
+        """
         ...
 
     async def receive(self) -> str | Pong | Closed:
