@@ -48,13 +48,14 @@ LEAST_COMMIT = 0.1
 class Entry:
     """One client event."""
 
-    __slots__ = ("end", "event", "kind", "link_end", "sent", "sent_at", "size", "start")
+    __slots__ = ("end", "event", "kind", "link_end", "sent", "sent_at", "size", "start", "unwanted")
 
     def __init__(self, event: Json, start: float, end: float) -> None:
         self.event = event
         self.kind: str = event["type"]
         self.sent = False
         self.sent_at = 0.0
+        self.unwanted = False  # an answer that was cancelled before it began
         self.start = start  # audio: its place in everything appended to the conversation, in seconds
         self.end = end
         self.link_end = 0.0  # audio: seconds of audio sent on its connection, up to its end
@@ -243,8 +244,19 @@ class Journal:
 
     # --- connections ------------------------------------------------------------------------------------------------
 
+    def cancel_answers(self) -> int:
+        """The client wants none of the answers that it asked for; gives how many had not been asked for yet."""
+        waiting = [entry for entry in self._entries if entry.kind == RESPOND and not entry.sent]
+        for entry in waiting:
+            self._remove(entry)
+        for entry in self._entries:
+            entry.unwanted = entry.kind == RESPOND
+        return len(waiting)
+
     def start_over(self) -> None:
         """Another connection begins: whatever is not confirmed is to be sent again, in order."""
+        for entry in [entry for entry in self._entries if entry.unwanted]:
+            self._remove(entry)
         self._on_link, self.stopped = 0.0, None
         for entry in self._entries:
             entry.sent = False

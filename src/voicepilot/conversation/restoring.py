@@ -79,10 +79,10 @@ def hear_incoming(state: State, given: Heard, now: float) -> None:
             _refused(state, link, event["error"])
 
 
-def skip_configuring(state: State, _: Unconfirmed, __: float) -> None:
+def skip_configuring(state: State, _: Unconfirmed, now: float) -> None:
     """The server does not confirm the options; it works off what it hears in order, so nothing that follows is lost."""
     link = incoming(state)
-    link.configured = False
+    link.configured, link.heard_at = False, now  # it was silent so long because it had been asked nothing else
     _catch_up(state, link)
 
 

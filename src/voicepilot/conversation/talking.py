@@ -70,10 +70,11 @@ def _cancel(state: State, event: Json) -> None:
     """It is about the moment: it overtakes what waits, and where there is no connection the answer is gone with it."""
     wanted = event.get("response_id")
     state.turn.cancelled.update([wanted] if wanted else state.turn.asked)
-    if state.active is not None:
-        state.out.append(Send(state.active.number, event))
-    else:
+    waited = 0 if wanted else state.journal.cancel_answers()
+    if state.active is None:
         state.reask.clear()
+    elif state.turn.asked or not waited:
+        state.out.append(Send(state.active.number, event))
 
 
 def _make_room(state: State, now: float) -> None:
@@ -203,7 +204,10 @@ def _answer_began(state: State, _: Link, event: Json, __: float) -> None:
     asked = state.journal.confirm(event)
     state.turn.owed_until = None
     again = state.reask.pop(0) if asked is None and state.reask else None
-    state.turn.asked[event["response"]["id"]] = asked.event if asked else again
+    response_id = event["response"]["id"]
+    state.turn.asked[response_id] = asked.event if asked else again
+    if asked is not None and asked.unwanted:
+        state.turn.cancelled.add(response_id)
 
 
 def _answer_over(state: State, link: Link, event: Json, _: float) -> None:
