@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import copy
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -94,8 +95,10 @@ class Conversation:
         """Open the first connection.
 
         Raises ConversationLostError when none can be had (`error.fault` says why), or SessionError when the session
-        is not running or has a conversation already.
+        is not running or has a conversation already, or when this one is over.
         """
+        if self._over:
+            raise self._closed()
         self._attached = self._session.attach(self._end, self._warn)
         self._begun = asyncio.get_running_loop().create_future()
         try:
@@ -197,6 +200,8 @@ class Conversation:
         return ConversationResource(self.send)
 
     def _check_open(self) -> None:
+        if self._begun is None:
+            raise ConversationClosedError("the conversation is not open: use `async with`", session_id=self.session_id)
         if self._over:
             raise self._closed()
 
@@ -211,6 +216,7 @@ class Conversation:
                 if self._fault is not None:
                     raise self._lost(self._fault)
                 raise StopAsyncIteration
+            self._check_open()
             if self._reader is None or self._reader.done():
                 self._reader = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._reader)
@@ -297,7 +303,8 @@ def _checked(event: Mapping[str, Any]) -> Json:
         raise ConfigurationError("item: conversation.item.create needs one", field="item")
     if kind == "session.update" and not isinstance(event.get("session"), Mapping):
         raise ConfigurationError("session: session.update needs one", field="session")
-    return dict(event)
+    # It may be sent late, or again, and the application may use the object again; audio is a text, and frequent.
+    return dict(event) if kind == "input_audio_buffer.append" else copy.deepcopy(dict(event))
 
 
 def _is_base64(audio: object) -> bool:

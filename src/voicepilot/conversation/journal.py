@@ -126,6 +126,10 @@ class Journal:
         """Nobody needs to be told."""
         self._remove(entry)
 
+    def fail(self, kind: str) -> None:
+        """The oldest event of this kind that was sent has failed at the server."""
+        self._drop_first(kind)
+
     def unsent(self) -> list[Entry]:
         """What waits."""
         return [entry for entry in self._entries if not entry.sent]

@@ -167,7 +167,7 @@ def stay(state: State, _: Input, now: float) -> None:
     state.prepare_at = now + state.pause_before_dial()
     send_waiting(state, old)
     state.out.append(Resume())
-    state.out.append(Report(ConnectionPhase.LIVE, ConnectionStatus.HEALTHY))
+    state.out.append(Report(ConnectionPhase.LIVE, ConnectionStatus.DEGRADED, state.faulted))
 
 
 # --- falling --------------------------------------------------------------------------------------------------------
@@ -354,6 +354,8 @@ def _end(state: State, reason: str, fault: Fault | None) -> None:
     state.out.append(Finish(reason, fault))
     state.journal.clear()
     state.mirror.clear()
+    state.reask.clear()
+    state.turn = Turn()
 
 
 def active(state: State) -> Link:

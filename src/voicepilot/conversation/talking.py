@@ -227,6 +227,10 @@ def _refused(state: State, _: Link, event: Json, __: float) -> bool:
     refused = event["error"].get("event_id")
     if refused is not None:
         state.reask = [asked for asked in state.reask if asked["event_id"] != refused]
+    elif event["error"].get("type") == "server_error" and not state.turn.asked:
+        # It does not say what it is about; an answer that never comes would hold up all that follow it.
+        state.journal.fail(RESPOND)
+        state.reask.clear()
     # The close that follows says the same, and is not the client's affair.
     return bool(event["error"].get("code") != "session_expired")
 

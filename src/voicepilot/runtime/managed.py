@@ -8,10 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
+from msgspec import structs
+
 from voicepilot.errors import Fault, SessionError, SessionRenewalError
 from voicepilot.lifecycle.inputs import ConnectionReported, Hook, UsageReported
-from voicepilot.lifecycle.phases import RUNNING
+from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, info
+from voicepilot.lifecycle.steps import NOT_ACTIVE
 from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import Clock
 from voicepilot.runtime.perform import Performer
@@ -52,8 +55,13 @@ class SessionLink:
         while (credential := self._unused()) is None:
             result = await renew(self._performer, self._entry)
             if result.error is not None:
-                raise SessionRenewalError(result.error, session_id=self.session_id)
+                raise SessionRenewalError(self._fault(result.error), session_id=self.session_id)
         return credential
+
+    def _fault(self, fault: Fault) -> Fault:
+        """A session that is ending has no keys any more, and ends the connection by itself, for its own reason."""
+        ending = fault.code == NOT_ACTIVE and self._entry.session.phase is Phase.ENDING
+        return structs.replace(fault, retryable=True) if ending else fault
 
     def _unused(self) -> SessionCredential | None:
         session = self._entry.session

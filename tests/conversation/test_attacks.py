@@ -1,0 +1,118 @@
+"""What a sceptical reader of the code tried, and found: each test was a defect once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.conversation.core import Core
+from tests.conversation.world import BY_HAND, Talk, a_manager, a_talk
+
+from voicepilot import ConversationLifecycleHooks
+from voicepilot.conversation import inputs as happen
+from voicepilot.errors import AuthenticationError, ConversationClosedError, ConversationLostError
+from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
+
+Json = dict[str, Any]
+IN_TROUBLE: Json = {"type": "server_error", "code": None, "message": "The server had an error.", "event_id": None}
+
+
+class TestOpening:
+    async def test_a_conversation_that_is_over_cannot_be_opened_again(self) -> None:
+        """It waited for ever."""
+        clock = VirtualClock()
+        line = EmulatedLine(clock=clock)
+        async with a_manager(line, FakeKeyService(), clock) as talk:
+            conversation = talk.manager.connect(talk.session_id, url=line.url)
+            async with conversation:
+                pass
+            with pytest.raises(ConversationClosedError):
+                await conversation.__aenter__()
+            async with talk.manager.connect(talk.session_id, url=line.url):
+                pass
+
+    async def test_what_is_said_before_it_is_opened_is_refused_and_not_lost(self) -> None:
+        clock = VirtualClock()
+        line = EmulatedLine(clock=clock)
+        async with a_manager(line, FakeKeyService(), clock) as talk:
+            conversation = talk.manager.connect(talk.session_id, url=line.url)
+            with pytest.raises(ConversationClosedError, match="async with"):
+                await conversation.say("hello")
+            with pytest.raises(ConversationClosedError, match="async with"):
+                await conversation.recv()
+
+
+async def test_what_waits_is_what_was_said_although_the_application_uses_its_event_again() -> None:
+    async with a_talk(BY_HAND) as talk:
+        talk.line.outage(3)
+        await asyncio.sleep(0.5)
+        part = {"type": "input_text", "text": ""}
+        for word in ("one", "two", "three"):
+            part["text"] = word
+            item = {"type": "message", "role": "user", "content": [part]}
+            await talk.conversation.send({"type": "conversation.item.create", "item": item})
+        await talk.hear_out()
+        assert talk.user_words() == ["one", "two", "three"]
+
+
+async def test_a_session_that_is_ended_while_a_key_is_fetched_is_no_lost_conversation() -> None:
+    async def takes_its_time(_: object) -> None:
+        await asyncio.sleep(0.5)
+
+    async with a_talk() as talk:
+        talk.manager.register_conversation_hooks(ConversationLifecycleHooks(on_session_ending=takes_its_time))
+        talk.keys.hang()
+        talk.line.cut()
+        await asyncio.sleep(1)
+        await end(talk)
+        await asyncio.sleep(1)
+        assert talk.lost is None
+        assert [event.reason for event in talk.of("voicepilot.ended")] == ["user-requested"]
+
+
+async def test_a_session_that_gets_no_keys_any_more_is_a_lost_conversation() -> None:
+    async with a_talk() as talk:
+        talk.keys.fail(AuthenticationError("no"), 100)
+        talk.line.cut()
+        await asyncio.sleep(60)
+        assert isinstance(talk.lost, ConversationLostError)
+        talk.keys.heal()
+        await end(talk)
+
+
+async def end(talk: Talk) -> None:
+    await talk.manager.end_session(talk.session_id)
+    talk.session_id = (await talk.manager.start_session()).session_id  # for what is asked of it afterwards
+
+
+class TestAnErrorThatNamesNoEvent:
+    """A provider in trouble says that something failed, and not what (openai-realtime-console issues 51, 493)."""
+
+    def test_lets_the_next_answer_be_asked_for(self) -> None:
+        core = Core().connect().say("response.create").hear("error", error=IN_TROUBLE)
+        assert core.say("response.create").sent() == ["response.create"]
+
+    def test_lets_the_answer_go_that_waits(self) -> None:
+        core = Core().connect().say("response.create").say("response.create")
+        assert core.hear("error", error=IN_TROUBLE).sent() == ["response.create"]
+
+    def test_is_not_about_what_was_asked_for_while_an_answer_is_under_way(self) -> None:
+        core = Core().connect().say("response.create").hear_answer("a", to="created").say("response.create")
+        assert core.hear("error", error=IN_TROUBLE).sent() == []
+
+    def test_is_not_that_the_session_expired(self) -> None:
+        core = Core().connect().say("response.create")
+        core.hear("error", error={**IN_TROUBLE, "type": "invalid_request_error", "code": "session_expired"})
+        core.fall().restore()
+        assert core.sent() == ["response.create"]
+
+
+class TestAtTheEnd:
+    def test_nothing_that_was_said_stays_in_the_state(self) -> None:
+        core = Core(on_interrupted_turn="retry").connect().say("response.create", response={"instructions": "words"})
+        core.hear_answer("a", to="begun").fall()
+        assert core.state.reask
+        core.give(happen.CloseAsked("closed"))
+        assert not core.state.reask
+        assert not core.state.turn.asked
