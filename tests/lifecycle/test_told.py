@@ -1,0 +1,150 @@
+"""What the core tells when something went wrong: every field of the fault, where it is kept and where it is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lifecycle.driver import BEGIN, DOWN, REFUSED, Driver
+from voicepilot.errors import ConfigurationError, Fault, FaultDomain
+from voicepilot.events import ErrorType, RenewalCompleted, SessionEnded, SessionErrorEvent
+from voicepilot.lifecycle import deadlines
+from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.inputs import ConfigUpdated, KeyRejected, PauseRequested
+from voicepilot.lifecycle.session import Session
+
+
+def told(driver: Driver) -> SessionErrorEvent:
+    return driver.events(SessionErrorEvent)[-1]
+
+
+def test_a_start_that_timed_out_says_so_and_what_to_do() -> None:
+    driver = Driver(start_timeout_seconds=20)
+    driver.begin()
+    driver.pass_time(20)
+    assert driver.fault() == Fault(
+        code="SESSION_START_FAILED",
+        message="Failed to obtain session credentials: no answer within 20 s",
+        remediation="Check the network and the base URL, or raise start_timeout_seconds.",
+        retryable=True,
+        domain=FaultDomain.TRANSPORT,
+        cause="KEY_REQUEST_TIMEOUT",
+        at=BEGIN + 20,
+    )
+    assert (told(driver).kind, told(driver).error, told(driver).at) == (
+        ErrorType.AUTHENTICATION,
+        driver.fault(),
+        BEGIN + 20,
+    )
+
+
+def test_a_key_that_lapses_is_told_with_what_kept_the_next_one_away() -> None:
+    driver = Driver(key_life_seconds=60)
+    driver.go_live()
+    driver.pass_time(50)
+    driver.fail(DOWN)
+    driver.pass_time(9)
+    while driver.see().expire_at is not None:
+        driver.fail(DOWN)
+        driver.pass_time(1)
+    fault = driver.fault()
+    assert fault == Fault(
+        code="KEY_EXPIRED",
+        message="the key expired before the next one could be fetched: " + fault.message.partition(": ")[2],
+        remediation="Wait. New connections wait until a key arrives; open ones go on.",
+        retryable=True,
+        domain=FaultDomain.AUTH,
+        cause=fault.cause,
+        at=BEGIN + 60,
+    )
+    assert fault.cause is not None
+    assert driver.see().degraded
+    assert (told(driver).kind, told(driver).error, told(driver).at) == (
+        ErrorType.AUTHENTICATION,
+        fault,
+        BEGIN + 60,
+    )
+
+
+def test_a_rejected_key_is_kept_as_the_last_error_and_told() -> None:
+    driver = Driver()
+    driver.go_live()
+    driver.pass_time(5)
+    driver.tell(KeyRejected(REFUSED))
+    assert (driver.fault().code, driver.fault().at) == (REFUSED.code, BEGIN + 5)
+    assert told(driver).error == driver.fault()
+    assert driver.key().rejected
+
+
+def test_a_failed_attempt_is_kept_with_its_time() -> None:
+    driver = Driver()
+    driver.begin()
+    driver.pass_time(2)
+    driver.fail(DOWN)
+    assert (driver.fault().code, driver.fault().at) == (DOWN.code, BEGIN + 2)
+
+
+def test_a_silent_session_says_what_to_do_and_why_it_ended() -> None:
+    driver = Driver(inactivity_timeout_minutes=1)
+    driver.go_live()
+    driver.pass_time(60)
+    assert told(driver).kind is ErrorType.TIMEOUT
+    assert told(driver).error.remediation == "Start a new session when ready to continue."
+    driver.say_goodbye()
+    (ended,) = driver.events(SessionEnded)
+    assert ended.session.session_id == "s"
+
+
+def test_the_latency_of_a_renewal_is_until_the_swap_not_until_the_hooks_are_done() -> None:
+    driver = Driver()
+    driver.go_live()
+    driver.pass_time(540)
+    driver.pass_time(50)
+    driver.pass_time(0.25)
+    driver.mint()
+    driver.finish_hook()
+    driver.pass_time(0.5)
+    driver.finish_hook()
+    (completed,) = driver.events(RenewalCompleted)
+    assert completed.at == driver.now
+    assert completed.result.latency_ms < (driver.now - BEGIN) * 1000
+
+
+@pytest.mark.parametrize(
+    ("why", "left"),
+    [
+        (None, 0.0),
+        (Fault(code="X", message="", remediation="", retryable=True, retry_after=9), 0.0),
+        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN), 0.0),
+        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN, retry_after=9), 5.0),
+        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN, retry_after=3), 0.0),
+    ],
+)
+def test_how_long_the_provider_still_asks_for_peace(why: Fault | None, left: float) -> None:
+    session = Session(session_id="s", created_at=BEGIN, last_activity=BEGIN, config=SessionConfig(), last_error=why)
+    assert deadlines.asked_left(session, BEGIN + 4) == left
+
+
+def test_a_wrong_option_is_named_by_its_field_and_the_known_ones_are_listed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        SessionConfig().changed({"zzzz": 1})
+    assert caught.value.field == "zzzz"
+    assert "zzzz: no such session option; known are renewal_margin_seconds, " in caught.value.message
+
+
+def test_a_beat_keeps_what_was_left_of_it_unless_its_own_interval_changes() -> None:
+    old = SessionConfig(heartbeat_interval_seconds=30)
+    assert deadlines.beat_left(7.0, old, old.changed({"max_retry_attempts": 1})) == 7
+    assert deadlines.beat_left(7.0, old, old.changed({"heartbeat_interval_seconds": 40})) == 40
+    assert deadlines.beat_left(None, old, old.changed({"max_retry_attempts": 1})) == 30
+    assert deadlines.beat_left(7.0, old, old.changed({"enable_heartbeat": False})) is None
+
+
+def test_what_stands_still_keeps_what_was_left_when_another_option_changes() -> None:
+    driver = Driver(heartbeat_interval_seconds=30, inactivity_timeout_minutes=1)
+    driver.go_live()
+    driver.pass_time(10)
+    driver.tell(PauseRequested())
+    driver.tell(ConfigUpdated(driver.see().config.changed({"max_retry_attempts": 1})))
+    frozen = driver.see().frozen
+    assert frozen is not None
+    assert (frozen.beat, frozen.idle) == (20, 50)
