@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import pytest
 from tests.conversation.numbered import frames, silence
-from tests.conversation.world import BY_HAND, TEXT, VAD, Talk, a_talk
+from tests.conversation.world import BY_HAND, TEXT, VAD, Talk, a_talk, some
 from tests.conversation.world import answer as plain_answer
 
 from voicepilot.emulator.answers import Call, Reply, Turn
@@ -109,24 +109,25 @@ def test_an_undisturbed_conversation(scene: Scene) -> None:
     assert len(events) - 2 * 13 - 2 == EVENTS[scene], "so many events are to be cut at"
 
 
+def _name(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
 CUTS = [(scene, number) for scene, most in EVENTS.items() for number in range(most + 1)]
 
 
-@pytest.mark.parametrize(("scene", "number"), CUTS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(("scene", "number"), CUTS, ids=_name)
 def test_a_cut_after_any_event_loses_nothing(scene: Scene, number: int) -> None:
     talk = play(scene, lambda talk: talk.line.cut(after_events=number))
     check(scene, talk)
 
 
-@pytest.mark.parametrize(("scene", "number"), CUTS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.parametrize(("scene", "number"), some(CUTS, 3), ids=_name)
 def test_a_cut_instead_of_any_event_loses_nothing(scene: Scene, number: int) -> None:
     """Unlike above, the client can still talk into a connection that is doomed."""
     events = count()
     talk = play(scene, lambda talk: talk.line.cut_on(lambda _: next(events) == number, deliver=False))
     check(scene, talk)
-
-
-STEPS = [2, 3]
 
 
 def fall_and_fall_again(talk: Talk, *, steps: int, last: int = 0) -> None:
@@ -137,16 +138,14 @@ def fall_and_fall_again(talk: Talk, *, steps: int, last: int = 0) -> None:
         talk.line.cut(after_events=last, of=3)
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("steps", range(14))
+@pytest.mark.parametrize(("scene", "steps"), some(product(SCENES, range(14)), 3), ids=_name)
 def test_a_cut_at_any_step_of_restoring_loses_nothing(scene: Scene, steps: int) -> None:
     talk = play(scene, lambda talk: fall_and_fall_again(talk, steps=steps))
     check(scene, talk)
     assert len(talk.line.record.connections()) >= 3
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("steps", range(9))
+@pytest.mark.parametrize(("scene", "steps"), some(product(SCENES, range(9)), 3), ids=_name)
 def test_so_does_a_cut_at_any_step_of_the_third(scene: Scene, steps: int) -> None:
     talk = play(scene, lambda talk: fall_and_fall_again(talk, steps=steps, last=8 - steps))
     check(scene, talk)

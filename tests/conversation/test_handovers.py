@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
 from tests.conversation.numbered import FRAME, frame, frames, silence
-from tests.conversation.world import BY_HAND, TEXT, VAD_UNWRITTEN, Talk, a_talk, said_as
+from tests.conversation.world import BY_HAND, TEXT, VAD_UNWRITTEN, Talk, a_talk, said_as, some
 
 from voicepilot.conversation.happenings import Handover
 from voicepilot.conversation.ports import Closed
@@ -87,6 +88,10 @@ def check(scene: Scene, talk: Talk) -> None:
     assert len(assistant) == len(texts) + (scene in SPOKEN) or scene is heard
 
 
+def _name(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 @pytest.mark.parametrize("latency", [0.0, 0.01, 0.3])
 def test_an_undisturbed_handover(scene: Scene, latency: float) -> None:
@@ -100,15 +105,13 @@ def test_an_undisturbed_handover(scene: Scene, latency: float) -> None:
     assert PREPARED <= first.at - talk.stream[0][0] <= PREPARED + 6
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("steps", range(10))
+@pytest.mark.parametrize(("scene", "steps"), some(product(SCENES, range(10)), 3), ids=_name)
 def test_the_next_connection_falls_at_any_step(scene: Scene, steps: int) -> None:
     talk = play(scene, lambda talk: talk.line.cut(after_events=steps, of=2))
     check(scene, talk)
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize(("scene", "steps"), some(product(SCENES, range(12)), 3), ids=_name)
 def test_the_old_one_falls_when_the_next_has_said_so_much(scene: Scene, steps: int) -> None:
     """Both at once is worse than each: the next connection is on its way, and becomes the only one."""
     left = iter(range(steps, -1, -1))
@@ -128,8 +131,7 @@ def test_the_old_one_falls_when_the_next_has_said_so_much(scene: Scene, steps: i
     check(scene, play(scene, struck))
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
-@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize(("scene", "steps"), some(product(SCENES, range(8)), 3), ids=_name)
 def test_the_next_connection_freezes_at_any_step(scene: Scene, steps: int) -> None:
     def froze(talk: Talk) -> None:
         talk.line.faults.add(f"session:freeze:after_events={steps}")
@@ -153,6 +155,7 @@ def test_an_answer_that_would_outlive_its_connection_is_cut_and_given_again() ->
     assert talk.user_words() == ["long"]
 
 
+@pytest.mark.slow
 async def test_a_minute_of_numbered_audio_through_everything() -> None:
     """The story of issue 6: every frame is in a committed item once, in order, on whatever connection."""
     async with a_talk(VAD_UNWRITTEN, session_life=25.0, latency=0.02, spread=0.01) as talk:

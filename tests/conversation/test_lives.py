@@ -6,6 +6,7 @@ import asyncio
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conversation.numbered import FRAME, frame, silence
@@ -228,7 +229,8 @@ def check_stream(talk: Talk) -> None:
     assert falls[-1:] != ["voicepilot.reconnecting"]
 
 
-@fuzzed(40)
+@pytest.mark.slow
+@fuzzed(20)
 @given(LIVES)
 def test_random_lives(life: Json) -> None:
     talk, client = run_virtual(live(life))

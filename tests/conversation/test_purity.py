@@ -38,6 +38,7 @@ ALLOWED = {
 OURS = (
     "voicepilot.errors",
     "voicepilot.ports",
+    "voicepilot.lifecycle.bounds",
     "voicepilot.network.faults",
     "voicepilot.network.reply",
     "voicepilot.network.secrets",

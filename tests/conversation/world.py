@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.conversation.numbered import FRAME, SAMPLES
+from tests.fuzzing import TIMES
 
 from voicepilot import (
     ConversationConfig,
@@ -25,6 +26,7 @@ from voicepilot.emulator.answers import Turn
 from voicepilot.testing import EmulatedLine, FakeKeyService, Recorder, VirtualClock
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 TEXT: Json = {"output_modalities": ["text"]}
 WHISPER = {"model": "whisper-1"}
@@ -41,6 +43,11 @@ def answer(turn: Turn) -> str:
 def said_as(words: str) -> str:
     """The user's words; of audio neither a transcript nor its absence says how it was cut into items."""
     return "speech" if not words or words.startswith("(") else words
+
+
+def some(cases: Iterable[T], of: int) -> list[T]:
+    """Every so many of them in `make test`, and all of them under VOICEPILOT_FUZZ."""
+    return list(cases)[:: of if TIMES == 1 else 1]
 
 
 class Talk:
