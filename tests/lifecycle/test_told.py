@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lifecycle.driver import BEGIN, DOWN, REFUSED, Driver
+from tests.lifecycle.driver import BEGIN, DOWN, RECEIPT, REFUSED, Driver
 from voicepilot.errors import ConfigurationError, Fault, FaultDomain
-from voicepilot.events import ErrorType, RenewalCompleted, SessionEnded, SessionErrorEvent
+from voicepilot.events import ErrorType, RenewalCompleted, RenewalFailed, SessionEnded, SessionErrorEvent
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.config import SessionConfig
-from voicepilot.lifecycle.inputs import ConfigUpdated, KeyRejected, PauseRequested
+from voicepilot.lifecycle.effects import AnswerRenewal
+from voicepilot.lifecycle.inputs import ConfigUpdated, EndRequested, KeyRejected, PauseRequested, RenewRequested
 from voicepilot.lifecycle.session import Session
 
 
@@ -148,3 +149,39 @@ def test_what_stands_still_keeps_what_was_left_when_another_option_changes() -> 
     frozen = driver.see().frozen
     assert frozen is not None
     assert (frozen.beat, frozen.idle) == (20, 50)
+
+
+def test_a_round_that_failed_is_told_with_its_attempts_and_how_long_it_took() -> None:
+    driver = Driver(max_retry_attempts=1, retry_backoff_ms=2_000)
+    driver.go_live()
+    driver.pass_time(driver.key().expires_at - driver.now - 10)
+    began = driver.now
+    driver.fail(DOWN)
+    driver.pass_time(3)
+    driver.fail(DOWN)
+    result = driver.events(RenewalFailed)[-1].result
+    assert (result.session_id, result.success, result.attempts) == ("s", False, 2)
+    assert result.latency_ms == (driver.now - began) * 1000
+    assert result.error is not None
+    assert result.error.code == "RENEWAL_FAILED"
+
+
+def test_an_end_is_told_at_its_time() -> None:
+    driver = Driver()
+    driver.go_live()
+    driver.pass_time(7)
+    driver.tell(EndRequested("bye"))
+    driver.pass_time(0.5)
+    driver.say_goodbye()
+    (ended,) = driver.events(SessionEnded)
+    assert (ended.at, ended.reason, ended.receipt) == (BEGIN + 7.5, "bye", RECEIPT)
+
+
+def test_a_renewal_of_what_is_over_says_so() -> None:
+    driver = Driver()
+    driver.go_live()
+    driver.tell(EndRequested("bye"))
+    driver.tell(RenewRequested())
+    result = driver.last(AnswerRenewal).result
+    assert result.error is not None
+    assert (result.success, result.error.code) == (False, "SESSION_NOT_ACTIVE")
