@@ -50,7 +50,7 @@ class FaultDomain(StrEnum):
     INFRASTRUCTURE = "infrastructure"
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
+class Fault(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An error as data: what sessions keep, events carry and diagnostics show."""
 
     code: str

@@ -16,7 +16,7 @@ from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import PurgeReceipt
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Something that happened to a session, at a moment."""
 
     type: ClassVar[str]
@@ -44,13 +44,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return datetime.fromtimestamp(self.at, UTC)
 
 
-class SessionStarted(Event, frozen=True, kw_only=True):
+class SessionStarted(Event, frozen=True, gc=False, kw_only=True):
     """The session is active."""
 
     type = "session-started"
 
 
-class SessionEnded(Event, frozen=True, kw_only=True):
+class SessionEnded(Event, frozen=True, gc=False, kw_only=True):
     """A session that had started is over: ended or failed, purged, and about to be forgotten."""
 
     type = "session-ended"
@@ -63,21 +63,21 @@ class SessionEnded(Event, frozen=True, kw_only=True):
         return self.session.statistics
 
 
-class RenewalStarted(Event, frozen=True, kw_only=True):
+class RenewalStarted(Event, frozen=True, gc=False, kw_only=True):
     """The next key is being fetched."""
 
     type = "renewal-started"
     trigger: Trigger
 
 
-class RenewalCompleted(Event, frozen=True, kw_only=True):
+class RenewalCompleted(Event, frozen=True, gc=False, kw_only=True):
     """The session holds its next key."""
 
     type = "renewal-completed"
     result: RenewalResult
 
 
-class RenewalFailed(Event, frozen=True, kw_only=True):
+class RenewalFailed(Event, frozen=True, gc=False, kw_only=True):
     """A round is over without a key. Rounds go on while there is hope."""
 
     type = "renewal-failed"
@@ -97,7 +97,7 @@ class ErrorType(StrEnum):
     CONNECTION = "connection-error"  # the transport
 
 
-class SessionErrorEvent(Event, frozen=True, kw_only=True):
+class SessionErrorEvent(Event, frozen=True, gc=False, kw_only=True):
     """Something went wrong; `error.remediation` says what a person can do."""
 
     kind: ErrorType
@@ -109,7 +109,7 @@ class SessionErrorEvent(Event, frozen=True, kw_only=True):
         return self.kind.value
 
 
-class StateChanged(Event, frozen=True, kw_only=True):
+class StateChanged(Event, frozen=True, gc=False, kw_only=True):
     """The session moved to another phase. Published exactly once for each move."""
 
     type = "state-changed"
@@ -118,7 +118,7 @@ class StateChanged(Event, frozen=True, kw_only=True):
     reason: str
 
 
-class DegradedChanged(Event, frozen=True, kw_only=True):
+class DegradedChanged(Event, frozen=True, gc=False, kw_only=True):
     """The session runs worse than it should, or well again."""
 
     type = "degraded-changed"

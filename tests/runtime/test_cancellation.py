@@ -137,7 +137,7 @@ class Stage(World):
         return asyncio.create_task(self.injector.watch(work, name))
 
 
-INNER = {"Performer._mint", "Performer._do_job", "Observers._deliver"}
+INNER = {"Minting._fetch", "Lanes._work", "Observers._deliver"}
 
 
 def watch_inner_tasks(injector: Injector) -> None:
@@ -308,14 +308,21 @@ async def test_a_caller_that_is_cancelled_again_and_again_leaves_nothing(name: s
 
 async def test_cancelling_a_start_at_the_moment_it_is_answered_ends_the_session() -> None:
     stage = Stage(Injector(0))
-    async with stage.manager:
-        starting = asyncio.create_task(stage.manager.start_session())
-        await asyncio.sleep(0)
+    answered: list[bool] = []
+
+    def cancel() -> None:
         entry = stage.performer.registry.current()
-        assert entry is not None
-        assert entry.start is not None
-        entry.start.add_done_callback(lambda _: starting.cancel())
+        answered.append(entry is not None and entry.start is not None and entry.start.done())
+        starting.cancel()
+
+    async def ready(_: object) -> None:
+        asyncio.get_running_loop().call_soon(cancel)  # the answer comes first, and the caller hears of it after
+
+    async with stage.manager:
+        stage.manager.register_conversation_hooks(ConversationLifecycleHooks(on_session_ready=ready))
+        starting = asyncio.create_task(stage.manager.start_session())
         await asyncio.wait({starting})
+        assert answered == [True]
         assert starting.cancelled()
         await asyncio.sleep(2)
         assert stage.manager.get_all_sessions() == ()

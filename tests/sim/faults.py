@@ -192,8 +192,8 @@ FAULTS = (
     _f(
         "a purge is not made",
         f"{_RUN}.perform",
-        "partial(self.purger.purge, order))",
-        "partial(NothingToPurge().purge, order))",
+        "partial(self.purger.purge, PurgeOrder(",
+        "partial(NothingToPurge().purge, PurgeOrder(",
         CALM,
         "purge-complete",
     ),
@@ -220,8 +220,8 @@ FAULTS = (
     _f(
         "a session that is over stays",
         f"{_RUN}.perform",
-        "        if after <= 0:\n            self.registry.remove(session_id)",
-        "        if after <= 0:\n            self.registry.get(session_id)",
+        "        if order.after <= 0:\n            self.registry.remove(session_id)",
+        "        if order.after <= 0:\n            self.registry.get(session_id)",
         CALM,
         "slots-are-sessions",
         "nothing-left",

@@ -119,7 +119,7 @@ def _give_up_start(session: Session, fault: Fault, now: float) -> Outcome:
     session = replace(session, last_error=fault)
     told = error(session, ErrorType.AUTHENTICATION, fault, now)
     session, effects = leave(session, now, Farewell("start-failed", fault), told)
-    return session, (*effects, plan)
+    return session, (plan, *effects)  # it begins while the session is still ending
 
 
 def mint_again(session: Session, _: Input, now: float) -> Outcome:

@@ -31,7 +31,9 @@ def renewal_time(key: Lease, config: SessionConfig, session_id: str) -> float:
 
     The spread only makes it earlier; half the key's life is the earliest, so that no margin makes a hot loop.
     """
-    spread = config.renewal_spread_seconds * share(session_id, key.ticket)
+    spread = config.renewal_spread_seconds
+    if spread:
+        spread *= share(session_id, key.ticket)
     half = key.issued_at + (key.expires_at - key.issued_at) / 2
     return max(half, key.expires_at - config.renewal_margin_seconds - spread)
 

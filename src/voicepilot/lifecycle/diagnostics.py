@@ -8,7 +8,7 @@ import msgspec
 
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.phases import OVER, Phase
-from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline, Session
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline, Session, moments, soonest
 
 
 class CredentialStatus(StrEnum):
@@ -73,13 +73,17 @@ EVENT_NAMES = {
 }
 
 
+NAMES = tuple(EVENT_NAMES[deadline] for deadline in Deadline)
+
+
 def credential_status(session: Session, now: float) -> CredentialStatus:
     """What the session's own key is worth at `now`."""
-    if session.key is None:
+    key = session.key
+    if key is None:
         return CredentialStatus.MISSING
-    if session.key.rejected:
+    if key.rejected:
         return CredentialStatus.INVALID
-    return CredentialStatus.VALID if session.key.expires_at > now else CredentialStatus.EXPIRED
+    return CredentialStatus.VALID if key.expires_at > now else CredentialStatus.EXPIRED
 
 
 def timer_statuses(session: Session, now: float) -> TimerStatuses:
@@ -87,29 +91,30 @@ def timer_statuses(session: Session, now: float) -> TimerStatuses:
     frozen = session.frozen
     renewal = session.renew_at if session.retry_at is None else session.retry_at
     return TimerStatuses(
-        renewal=_timer(renewal, now),
-        inactivity=_timer(session.idle_at, now) if frozen is None else _paused(frozen.idle),
-        heartbeat=_timer(session.beat_at, now) if frozen is None else _paused(frozen.beat),
+        _timer(renewal, now),
+        _timer(session.idle_at, now) if frozen is None else _paused(frozen.idle),
+        _timer(session.beat_at, now) if frozen is None else _paused(frozen.beat),
     )
 
 
 def next_event(session: Session, now: float) -> NextEvent | None:
     """The soonest of the session's deadlines."""
-    armed = [(at, EVENT_NAMES[kind]) for kind in Deadline if (at := getattr(session, kind.value)) is not None]
-    if not armed:
+    when = moments(session)
+    at = soonest(when)
+    if at is None:
         return None
-    at, kind = min(armed)
-    return NextEvent(kind=kind, at=at, remaining=max(0.0, at - now))
+    return NextEvent(NAMES[when.index(at)], at, at - now if at > now else 0.0)
 
 
 def diagnose(session: Session, now: float) -> SessionDiagnostics:
     """The session's diagnostics as of `now`."""
+    key = session.key
     return SessionDiagnostics(
         session_id=session.session_id,
         state=session.phase,
         timers=timer_statuses(session, now),
         credential_status=credential_status(session, now),
-        key_seconds_left=max(0.0, session.key.expires_at - now) if session.key else None,
+        key_seconds_left=None if key is None else key.expires_at - now if key.expires_at > now else 0.0,
         connection_status=session.connection,
         connection_phase=session.connection_phase,
         degraded=session.degraded,
@@ -127,10 +132,13 @@ def _uptime(session: Session, now: float) -> float:
     return now - session.started_at
 
 
+OFF = TimerStatus(is_active=False)
+
+
 def _timer(at: float | None, now: float) -> TimerStatus:
     if at is None:
-        return TimerStatus(is_active=False)
-    return TimerStatus(is_active=True, scheduled_at=at, remaining=max(0.0, at - now))
+        return OFF
+    return TimerStatus(True, at, at - now if at > now else 0.0)
 
 
 def _paused(left: float | None) -> TimerStatus:

@@ -10,15 +10,15 @@ from voicepilot.lifecycle.inputs import Hook
 from voicepilot.lifecycle.session import RenewalResult
 
 
-class ReserveSlot(msgspec.Struct, frozen=True):
+class ReserveSlot(msgspec.Struct, frozen=True, gc=False):
     """Count the session against the limit. Answered by SlotReserved or SlotRefused."""
 
 
-class ReleaseSlot(msgspec.Struct, frozen=True):
+class ReleaseSlot(msgspec.Struct, frozen=True, gc=False):
     """Let another session have the slot."""
 
 
-class MintKey(msgspec.Struct, frozen=True):
+class MintKey(msgspec.Struct, frozen=True, gc=False):
     """Fetch a key. Answered by KeyMinted or MintFailed with the same ticket."""
 
     ticket: int
@@ -27,13 +27,13 @@ class MintKey(msgspec.Struct, frozen=True):
     limit: float  # seconds this attempt may take
 
 
-class ReleaseKey(msgspec.Struct, frozen=True):
+class ReleaseKey(msgspec.Struct, frozen=True, gc=False):
     """Forget the key fetched with this ticket."""
 
     ticket: int
 
 
-class RunHook(msgspec.Struct, frozen=True):
+class RunHook(msgspec.Struct, frozen=True, gc=False):
     """Call the application's hook, after those ordered before it. Answered by HookFinished."""
 
     hook: Hook
@@ -41,30 +41,30 @@ class RunHook(msgspec.Struct, frozen=True):
     limit: float
 
 
-class StopWork(msgspec.Struct, frozen=True):
+class StopWork(msgspec.Struct, frozen=True, gc=False):
     """Cancel whatever runs for the session (mint, hook) and forget what waits."""
 
 
-class CloseConnection(msgspec.Struct, frozen=True):
+class CloseConnection(msgspec.Struct, frozen=True, gc=False):
     """Close the realtime connection and tell the provider. Answered by ConnectionClosed."""
 
     limit: float
 
 
-class Purge(msgspec.Struct, frozen=True):
+class Purge(msgspec.Struct, frozen=True, gc=False):
     """Purge the session's personal data. Answered by Purged."""
 
     reason: str
     limit: float
 
 
-class Publish(msgspec.Struct, frozen=True):
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Tell the observers."""
 
     event: Event
 
 
-class RunPlan(msgspec.Struct, frozen=True):
+class RunPlan(msgspec.Struct, frozen=True, gc=False):
     """A round is over without a key: let the recovery plan do what it can."""
 
     ticket: int
@@ -73,24 +73,24 @@ class RunPlan(msgspec.Struct, frozen=True):
     fault: Fault
 
 
-class AnswerStart(msgspec.Struct, frozen=True):
+class AnswerStart(msgspec.Struct, frozen=True, gc=False):
     """start_session may return, or raise for `fault`; `ended` says that the session was ended instead."""
 
     fault: Fault | None = None
     ended: bool = False
 
 
-class AnswerRenewal(msgspec.Struct, frozen=True):
+class AnswerRenewal(msgspec.Struct, frozen=True, gc=False):
     """Everybody who waits for the renewal may go on."""
 
     result: RenewalResult
 
 
-class AnswerEnd(msgspec.Struct, frozen=True):
+class AnswerEnd(msgspec.Struct, frozen=True, gc=False):
     """Everybody who waits for the end may go on."""
 
 
-class Forget(msgspec.Struct, frozen=True):
+class Forget(msgspec.Struct, frozen=True, gc=False):
     """Drop the session from the registry after this many seconds."""
 
     after: float = 0.0

@@ -58,7 +58,7 @@ class Trigger(StrEnum):
     RECOVERY = "recovery"
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct, frozen=True, gc=False):
     """A key we hold, by the ticket it was fetched with; the vault alone has its value. Times on our clock."""
 
     ticket: int
@@ -68,7 +68,7 @@ class Lease(msgspec.Struct, frozen=True):
     rejected: bool = False  # the provider refused it before it expired
 
 
-class Round(msgspec.Struct, frozen=True):
+class Round(msgspec.Struct, frozen=True, gc=False):
     """One start or renewal under way: its attempts, then the swap."""
 
     trigger: Trigger
@@ -79,14 +79,14 @@ class Round(msgspec.Struct, frozen=True):
     swapped_at: float | None = None
 
 
-class Frozen(msgspec.Struct, frozen=True):
+class Frozen(msgspec.Struct, frozen=True, gc=False):
     """Time left on the deadlines that stand still while somebody holds them."""
 
     idle: float | None
     beat: float | None
 
 
-class Statistics(msgspec.Struct, frozen=True):
+class Statistics(msgspec.Struct, frozen=True, gc=False):
     """Counts over the session's life."""
 
     renewal_count: int = 0
@@ -97,14 +97,14 @@ class Statistics(msgspec.Struct, frozen=True):
     average_renewal_latency_ms: float = 0.0  # from renewal-started to the swap, over successes
 
 
-class Farewell(msgspec.Struct, frozen=True):
+class Farewell(msgspec.Struct, frozen=True, gc=False):
     """Why a session is ending, and how it will be over."""
 
     reason: str
     fault: Fault | None = None  # set when it will be `failed`
 
 
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
+class Wish(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What start_session was asked for, and every mint asks the provider for."""
 
     model: str | None = None
@@ -116,7 +116,7 @@ NO_WARNINGS: frozenset[str] = frozenset()
 """Shared by every session of which no limit approaches."""
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class Session(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The whole truth about one session. All times are seconds on the manager's clock."""
 
     session_id: str
@@ -160,7 +160,34 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         return self.key is not None and not self.key.rejected and self.key.expires_at > now
 
 
-class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
+def moments(session: Session) -> tuple[float | None, ...]:
+    """When each deadline of the session is due, in the order of `Deadline`."""
+    return (
+        session.start_by,
+        session.renew_at,
+        session.retry_at,
+        session.expire_at,
+        session.idle_at,
+        session.beat_at,
+        session.warn_at,
+        session.limit_at,
+    )
+
+
+def soonest(when: tuple[float | None, ...]) -> float | None:
+    """The first of the moments, or None when there is none."""
+    first: float | None = None
+    for at in when:
+        if at is not None and (first is None or at < first):
+            first = at
+    return first
+
+
+DEADLINES = tuple(Deadline)
+"""Whose moments `moments` gives."""
+
+
+class SessionInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A session as it was when asked: what callers, hooks and handlers get. Times are seconds since the epoch."""
 
     session_id: str
@@ -181,7 +208,7 @@ class SessionInfo(msgspec.Struct, frozen=True, kw_only=True):
     last_error: Fault | None
 
 
-class RenewalResult(msgspec.Struct, frozen=True, kw_only=True):
+class RenewalResult(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How a renewal went. A failed one is an answer, not an exception."""
 
     session_id: str

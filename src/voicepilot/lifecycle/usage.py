@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Tokens and seconds of audio. The split by kind may not add up to the totals where the provider is brief."""
 
     input_tokens: int = 0

@@ -196,16 +196,18 @@ class SessionManager:
         self._life.require()
         if self._life.state != "initialized":
             raise SessionEndedError("the SessionManager is being disposed: no session is started any more")
-        wish = Wish(model=model, session=copy.deepcopy(dict(session or {})), labels=dict(labels or {}))
-        entry = self._new_entry(config, wish)
+        asked = copy.deepcopy(dict(session)) if session else {}
+        entry = self._new_entry(config, Wish(model=model, session=asked, labels=dict(labels or {})))
         entry.start = asyncio.get_running_loop().create_future()
         self._performer.registry.add(entry)
         self._performer.apply(entry, StartRequested())
         try:
-            answer = await asyncio.shield(entry.start)
+            answer = await entry.start
         except asyncio.CancelledError:
             self._performer.apply(entry, EndRequested("start-cancelled"))
             raise
+        finally:
+            entry.start = None
         cause, entry.cause = entry.cause, None
         if answer.ended:
             raise SessionEndedError("the session was ended while it was starting", session_id=_id(entry))
@@ -238,7 +240,7 @@ class SessionManager:
         over = entry.until_over()
         self._performer.apply(entry, EndRequested(reason))
         if not is_inside(self._performer.supervisor):
-            await asyncio.shield(over)
+            await over
 
     async def renew_session(self, session_id: str) -> RenewalResult:
         """Fetch the session's next key now, or join the renewal under way.
@@ -281,9 +283,10 @@ class SessionManager:
 
     def reset_inactivity_timer(self, session_id: str) -> None:
         """Note that somebody spoke or typed. Cheap enough for every audio frame; an unknown id is nothing to do."""
-        self._life.require_initialized()
         entry = self._performer.registry.get(session_id)
-        if entry is not None:
+        if entry is None:
+            self._life.require_initialized()
+        else:
             self._performer.note_activity(entry)
 
     # --- questions --------------------------------------------------------------------------------------------------
@@ -460,16 +463,16 @@ class SessionManager:
 
     def _new_entry(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Entry:
         settled = config if isinstance(config, SessionConfig) else self._configuration.session_config()
-        if isinstance(config, Mapping):
+        if config is not None and not isinstance(config, SessionConfig):
             settled = settled.changed(config)
         now = self._clock.now()
         session_id = self._new_session_id()
         return Entry(Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish))
 
     def _known(self, session_id: str) -> Entry:
-        self._life.require()
         entry = self._performer.registry.get(session_id)
-        if entry is None:
+        if entry is None:  # there is none before initialize, nor after dispose
+            self._life.require()
             raise _not_found(session_id)
         return entry
 

@@ -43,10 +43,31 @@ class Lane:
     __slots__ = ("job", "queue", "task", "timer")
 
     def __init__(self) -> None:
-        self.job: Job | None = None
+        self.job: Job | None = None  # that runs
         self.queue: deque[Job] = deque()
-        self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None  # that does the jobs
+        self.timer: asyncio.TimerHandle | None = None  # the limit of the job that runs
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing waits."""
+        return self.job is None and not self.queue
+
+    def let_go(self) -> None:
+        """Cancel the job that runs; whoever takes what waits is another task."""
+        if self.job is not None and self.task is not None and self.timer is not None:
+            self.timer.cancel()
+            self.task.cancel()
+        self.job = self.task = self.timer = None
+
+
+class Mint:
+    """A key that is being fetched."""
+
+    __slots__ = ("task", "timer")
+
+    task: asyncio.Task[None]
+    timer: asyncio.TimerHandle
 
 
 class Entry:
@@ -60,11 +81,11 @@ class Entry:
         "forget_at",
         "lane",
         "mint",
-        "over",
         "renewal",
         "resets",
         "session",
         "start",
+        "waiting",
         "wake",
         "warn",
     )
@@ -75,12 +96,12 @@ class Entry:
         self.resets = 0
         self.start: asyncio.Future[AnswerStart] | None = None
         self.renewal: asyncio.Future[RenewalResult] | None = None
-        self.over: asyncio.Future[None] | None = None
         self.attached: Close | None = None  # of the managed connection, if there is one
         self.warn: Warn | None = None
         self.dialled = 0  # the last ticket whose key was given to a dial of ours
-        self.mint: asyncio.Task[None] | None = None
+        self.mint: Mint | None = None
         self.lane: Lane | None = None
+        self.waiting: list[asyncio.Future[None]] | None = None  # until it is over
         self.cause: Exception | None = None  # what the key service raised last
         self.wake: float | None = None  # when the timer manager looks at it next
         self.forget_at: float | None = None
@@ -97,12 +118,15 @@ class Entry:
         return self.forget_at if self.forget_at is not None else wake_at(self.session)
 
     def until_over(self) -> asyncio.Future[None]:
-        """Done when the session is over."""
-        if self.over is None:
-            self.over = asyncio.get_running_loop().create_future()
-            if self.session.phase not in LIVE:
-                self.over.set_result(None)
-        return self.over
+        """The caller's own future, done when the session is over."""
+        over = asyncio.get_running_loop().create_future()
+        if self.session.phase not in LIVE:
+            over.set_result(None)
+        elif self.waiting is None:
+            self.waiting = [over]
+        else:
+            self.waiting.append(over)
+        return over
 
 
 class Registry:
@@ -110,6 +134,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self.get = self._entries.get  # the entry of an id, or None
         self._recent: OrderedDict[str, None] = OrderedDict()  # the live ones, most recently active last
         self._failed: OrderedDict[str, None] = OrderedDict()  # the records that only stay for diagnostics
         self.slots = 0
@@ -124,10 +149,6 @@ class Registry:
         """Know a new session; it is the most recently active one."""
         self._entries[entry.session.session_id] = entry
         self._recent[entry.session.session_id] = None
-
-    def get(self, session_id: str) -> Entry | None:
-        """The entry of that id."""
-        return self._entries.get(session_id)
 
     def touch(self, session_id: str) -> None:
         """Make a live session the most recently active one."""
@@ -154,3 +175,9 @@ class Registry:
         self._recent.pop(session_id, None)
         self._failed.pop(session_id, None)
         self._entries.pop(session_id, None)
+
+    def clear(self) -> None:
+        """Forget every session."""
+        self._recent.clear()
+        self._failed.clear()
+        self._entries.clear()
