@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from tests.conversation.core import Core
-from tests.conversation.world import BY_HAND, Talk, a_manager, a_talk
+from tests.conversation.numbered import FRAME, frames, silence
+from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_manager, a_talk
 
 from voicepilot import ConversationLifecycleHooks
 from voicepilot.conversation import inputs as happen
@@ -106,6 +107,42 @@ class TestAnErrorThatNamesNoEvent:
         core.hear("error", error={**IN_TROUBLE, "type": "invalid_request_error", "code": "session_expired"})
         core.fall().restore()
         assert core.sent() == ["response.create"]
+
+
+class TestAReaderWhoDoesNotKeepUp:
+    async def test_costs_no_audio_when_the_connection_falls(self) -> None:
+        """The server may have heard somebody speak: nobody looked."""
+        async with a_talk(VAD_UNWRITTEN, read=False, config={"max_event_backlog": 20}) as talk:
+            await talk.conversation.say("count " * 30)
+            await asyncio.sleep(2)
+            await talk.speak(frames(0, round(20 / FRAME)))
+            talk.line.cut()
+            reader = asyncio.create_task(talk.read())
+            await talk.speak(silence(1))
+            await talk.hear_out()
+            assert talk.spoken_frames() == list(range(round(20 / FRAME)))
+            await talk.conversation.close()
+            await reader
+
+    async def test_does_not_hold_up_the_next_connection(self) -> None:
+        async with a_talk(read=False, config={"max_event_backlog": 20}, session_life=300) as talk:
+            await talk.conversation.say("count " * 30)
+            await asyncio.sleep(3_000)
+            assert talk.dials() < 25  # it was 180: a key each, and a task that waited with it
+            assert sum(task.get_name() == "voicepilot-connection" for task in asyncio.all_tasks()) <= 2
+            reader = asyncio.create_task(talk.read())
+            await talk.hear_out()
+            await talk.conversation.say("here")
+            await talk.hear_out()
+            assert talk.answered()[-1] == "re here"
+            await talk.conversation.close()
+            await reader
+
+    async def test_does_not_hold_up_the_first_connection(self) -> None:
+        clock = VirtualClock()
+        began = clock.now()
+        async with a_talk(config={"max_event_backlog": 1}, clock=clock):
+            assert clock.now() - began < 1
 
 
 class TestAtTheEnd:

@@ -146,7 +146,7 @@ class Driver:
     def _wake(self) -> None:
         self._timer = None
         for number in self._full:  # its silence is ours
-            self.apply(Ponged(number))
+            self.apply(Ponged(number, unread=True))
         self._busy = True
         try:
             self._perform_all(wake(self.state, self._session.now()))
@@ -184,7 +184,7 @@ class Driver:
             case fx.Ping(number):
                 self._session.spawn(self._ping(self._lines[number]), "voicepilot-ping")
             case fx.HangUp(number):
-                self._hang_up(self._lines.pop(number, None))
+                self._hang_up(number, self._lines.pop(number, None))
             case fx.Report(phase, status, fault):
                 self._session.report(phase, status, fault)
                 if phase is ConnectionPhase.LIVE:
@@ -262,9 +262,7 @@ class Driver:
     async def _read(self, number: int, socket: Socket) -> None:
         while True:
             if self._room is not None:
-                self._full.add(number)
-                await self._room.wait()
-                self._full.discard(number)
+                await self._until_there_is_room(number)
             match await socket.receive():
                 case str(text):
                     self._hear(number, text)
@@ -273,6 +271,15 @@ class Driver:
                 case Closed(code, reason):
                     self.apply(Fell(number, fault_of_close(code, reason)))
                     return
+
+    async def _until_there_is_room(self, number: int) -> None:
+        """Wait for the reader of the stream, if it is his: a connection being made ready has nothing to tell him."""
+        while self._room is not None and self.state.active is not None and self.state.active.number == number:
+            self._full.add(number)
+            try:
+                await self._room.wait()
+            finally:
+                self._full.discard(number)
 
     def _hear(self, number: int, text: str) -> None:
         try:
@@ -303,10 +310,12 @@ class Driver:
             return None
         return line.life(expires_at, self._session.now())
 
-    def _hang_up(self, line: Line | None) -> None:
+    def _hang_up(self, number: int, line: Line | None) -> None:
         if line is None or line.hung_up:
             return
         line.hang_up()
+        if line.task is not None and number in self._full:  # else it would wait for the reader
+            line.task.cancel()
         if line.socket is not None:
             self._closing.add(task := self._session.spawn(line.socket.close(), "voicepilot-hang-up"))
             task.add_done_callback(self._closing.discard)

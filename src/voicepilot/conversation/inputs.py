@@ -54,9 +54,10 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Ponged(msgspec.Struct, frozen=True):
-    """A ping was answered."""
+    """A ping was answered; or nobody looked (`unread`), so that the silence is not the other side's."""
 
     link: int
+    unread: bool = False
 
 
 class Fell(msgspec.Struct, frozen=True):

@@ -32,6 +32,7 @@ class Link:
         "displaced",
         "draining",
         "dropped",
+        "excused_at",
         "heard_at",
         "known",
         "last_item",
@@ -60,6 +61,7 @@ class Link:
         self.draining = False
         self.cut_at = 0.0  # when the provider ends it
         self.heard_at = 0.0
+        self.excused_at = 0.0  # until then its silence was ours
         self.pinged_at: float | None = None
         self.began_at = 0.0  # when it began to carry the conversation
         self.proved = False  # it gave an answer
@@ -88,11 +90,15 @@ class Link:
             return min(self.confirm_by, self.limit_at)
         if self.draining or self.stage is not Stage.SYNCED:
             return self.limit_at
-        return (self.heard_at if self.pinged_at is None else self.pinged_at) + heartbeat
+        return (max(self.heard_at, self.excused_at) if self.pinged_at is None else self.pinged_at) + heartbeat
 
     def note_alive(self, now: float) -> None:
         """Something came."""
         self.heard_at, self.pinged_at = now, None
+
+    def excuse(self, now: float) -> None:
+        """Whether something came is not known: nobody looked."""
+        self.excused_at, self.pinged_at = now, None
 
     def learn(self, session: Json) -> None:
         """Note the options it has now. The long ones, instructions and tools, nobody asks for again."""

@@ -292,8 +292,12 @@ def ask(state: State, given: Silent, now: float) -> None:
 
 
 def note_answer(state: State, given: Ponged, now: float) -> None:
-    """Somebody is."""
-    _link(state, given.link).note_alive(now)
+    """Somebody is, or may be."""
+    link = _link(state, given.link)
+    if given.unread:
+        link.excuse(now)
+    else:
+        link.note_alive(now)
 
 
 def _link(state: State, number: int) -> Link:
