@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         VoicePilotError,
     )
     from voicepilot.events import (
+        ConnectionChanged,
         DegradedChanged,
         ErrorType,
         Event,
@@ -114,6 +115,7 @@ __all__ = [
     "CheckStatus",
     "ConfigurationError",
     "ConfigurationManager",
+    "ConnectionChanged",
     "ConnectionPhase",
     "ConnectionStatus",
     "Conversation",
@@ -211,6 +213,7 @@ _HOMES = {
     "CheckStatus": "lifecycle.health",
     "ConfigurationError": "errors",
     "ConfigurationManager": "config",
+    "ConnectionChanged": "events",
     "ConnectionPhase": "lifecycle.session",
     "ConnectionStatus": "lifecycle.session",
     "Conversation": "conversation.connection",

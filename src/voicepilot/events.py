@@ -11,7 +11,16 @@ import msgspec
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.diagnostics import SessionDiagnostics, diagnose
 from voicepilot.lifecycle.phases import Phase
-from voicepilot.lifecycle.session import RenewalResult, Session, SessionInfo, Statistics, Trigger, info
+from voicepilot.lifecycle.session import (
+    ConnectionPhase,
+    ConnectionStatus,
+    RenewalResult,
+    Session,
+    SessionInfo,
+    Statistics,
+    Trigger,
+    info,
+)
 from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import PurgeReceipt
 
@@ -129,6 +138,16 @@ class DegradedChanged(Event, frozen=True, gc=False, kw_only=True):
         return self.session.degraded
 
 
+class ConnectionChanged(Event, frozen=True, kw_only=True):
+    """A managed connection does something else: it opens, moves, falls, comes back, or is closed for good."""
+
+    type = "connection-changed"
+    previous_phase: ConnectionPhase
+    new_phase: ConnectionPhase
+    status: ConnectionStatus
+    fault: Fault | None = None  # why, where something went wrong
+
+
 class UsageCounted(Event, frozen=True, kw_only=True):
     """The provider said what was used; `usage` is all that the session has used."""
 
@@ -151,6 +170,7 @@ class LimitApproaching(Event, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ConnectionChanged",
     "DegradedChanged",
     "ErrorType",
     "Event",

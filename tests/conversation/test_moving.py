@@ -10,6 +10,7 @@ from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
 from voicepilot.conversation.happenings import ConversationRestored, Handover, InputDropped, TurnInterrupted
 from voicepilot.conversation.state import Phase
+from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
 
 class TestHandover:
@@ -147,6 +148,7 @@ class TestHandover:
         assert core.phase() is Phase.LIVE
         assert core.sent(1) == ["input_audio_buffer.append", "conversation.item.create"]
         assert core.ordered(fx.Resume) == [fx.Resume()]
+        assert core.ordered(fx.Report) == [fx.Report(ConnectionPhase.LIVE, ConnectionStatus.DEGRADED, LATER)]
 
 
 class TestFall:

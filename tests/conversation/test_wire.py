@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.conversation.wire import TEXT, Wire, answer, until
 
-from voicepilot import ConnectionPhase
+from voicepilot import ConnectionChanged, ConnectionPhase
 from voicepilot.conversation.happenings import Handover
 from voicepilot.emulator import RealtimeEmulator
 
@@ -99,6 +99,10 @@ async def test_turns_go_on_through_handovers_and_none_is_lost_or_doubled(wire: W
     await until(lambda: wire.closings() == [(1000, "client")] * last)
     assert len(set(wire.dials())) == len(wire.dials()) >= last
     assert ConnectionPhase.MOVING in talk.phases
+    phases = [event.new_phase for event in wire.recorder.events if isinstance(event, ConnectionChanged)]
+    assert phases[:2] == [ConnectionPhase.CONNECTING, ConnectionPhase.LIVE]
+    assert phases[2:-1] == [ConnectionPhase.MOVING, ConnectionPhase.LIVE] * (last - 1)
+    assert phases[-1] is ConnectionPhase.CLOSED
 
 
 async def test_a_handover_comes_before_the_provider_s_cut() -> None:

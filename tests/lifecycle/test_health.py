@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from tests.lifecycle.driver import Driver
-from voicepilot.lifecycle.health import CheckStatus, check_health
+from tests.lifecycle.driver import REFUSED, Driver
+from voicepilot.errors import Fault, FaultDomain
+from voicepilot.lifecycle.health import CheckStatus, HealthCheck, check_health
 from voicepilot.lifecycle.inputs import PauseRequested
 from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Session
+
+CUT = Fault(code="CUT", message="1006", remediation="Nothing.", retryable=True, domain=FaultDomain.TRANSPORT)
 
 
 def live(**config: bool) -> Session:
@@ -56,17 +59,72 @@ def test_an_hour_is_worth_a_remark() -> None:
     assert check(live(), "session-age", 3_600) == (CheckStatus.WARN, "60 minutes old")
 
 
-@pytest.mark.parametrize("phase", ConnectionPhase)
-def test_a_managed_connection_is_reopened_without_advice_to_do_it(phase: ConnectionPhase) -> None:
-    fallen = replace(live(), connection=ConnectionStatus.FAILED, connection_phase=phase)
-    (found,) = [one for one in check_health(fallen, 1_001).checks if one.name == "connection"]
-    managed = phase not in {ConnectionPhase.NONE, ConnectionPhase.CLOSED}
-    assert found.status is CheckStatus.FAIL
-    assert found.advice.startswith("It is reopened by itself" if managed else "Reconnect with the current key")
-    assert found.detail == "the transport reported a failed connection" + (f" ({phase})" if managed else "")
-    worse = replace(fallen, connection=ConnectionStatus.DEGRADED)
-    (found,) = [one for one in check_health(worse, 1_001).checks if one.name == "connection"]
-    assert ("by itself" in found.advice) is managed
+NETWORK = "Check the network between this host and the provider."
+UNMANAGED, CLOSED = ConnectionPhase.NONE, ConnectionPhase.CLOSED
+DOING = {
+    ConnectionPhase.CONNECTING: "connecting: a connection is being opened",
+    ConnectionPhase.RESTORING: "restoring: connected, the conversation is being replayed",
+    ConnectionPhase.LIVE: "live: a connection carries the conversation",
+    ConnectionPhase.MOVING: "moving: a connection carries the conversation, the next one is being prepared",
+    ConnectionPhase.WAITING: "waiting: there is no connection, the next attempt is due later",
+    ConnectionPhase.CLOSED: "closed: the conversation is over",
+}
+
+
+def connection(phase: ConnectionPhase, status: ConnectionStatus, error: Fault | None = None) -> HealthCheck:
+    session = replace(live(), connection=status, connection_phase=phase, last_error=error)
+    (found,) = [one for one in check_health(session, 1_001).checks if one.name == "connection"]
+    return found
+
+
+@pytest.mark.parametrize("status", [ConnectionStatus.UNKNOWN, ConnectionStatus.HEALTHY])
+@pytest.mark.parametrize("phase", DOING)
+def test_a_managed_connection_without_trouble_says_what_it_does(
+    phase: ConnectionPhase, status: ConnectionStatus
+) -> None:
+    assert connection(phase, status) == HealthCheck("connection", CheckStatus.PASS, DOING[phase])
+
+
+def test_a_transport_of_the_applications_own_says_how_it_is() -> None:
+    found = [connection(UNMANAGED, status) for status in ConnectionStatus]
+    assert [(check.status, check.detail) for check in found] == [
+        (CheckStatus.PASS, "no transport has reported yet"),
+        (CheckStatus.PASS, "healthy"),
+        (CheckStatus.WARN, "the transport reported a degraded connection"),
+        (CheckStatus.FAIL, "the transport reported a failed connection"),
+    ]
+    assert [check.advice for check in found] == [
+        "",
+        "",
+        "Watch latency and packet loss; reconnect if it lasts.",
+        "Reconnect with the current key; check the network between this host and the provider.",
+    ]
+
+
+@pytest.mark.parametrize("phase", DOING)
+def test_a_managed_connection_that_fell_is_reopened_without_advice_to_do_it(phase: ConnectionPhase) -> None:
+    found = connection(phase, ConnectionStatus.FAILED, CUT)
+    assert (found.status, found.detail) == (CheckStatus.FAIL, DOING[phase])
+    lost = "The conversation is lost: begin another with connect()."
+    assert found.advice == f"{lost if phase is CLOSED else 'It is reopened by itself. If that lasts:'} {NETWORK}"
+
+
+@pytest.mark.parametrize("phase", [ConnectionPhase.WAITING, CLOSED])
+def test_what_the_provider_refused_is_not_blamed_on_the_network(phase: ConnectionPhase) -> None:
+    found = connection(phase, ConnectionStatus.FAILED, REFUSED)
+    assert found.advice.endswith(f" {REFUSED.remediation}")
+    assert NETWORK not in found.advice
+
+
+def test_a_fall_of_which_the_cause_was_forgotten_has_advice() -> None:
+    assert connection(ConnectionPhase.WAITING, ConnectionStatus.FAILED).advice.endswith(NETWORK)
+
+
+def test_a_handover_that_is_put_off_is_a_warning_that_says_so() -> None:
+    found = connection(ConnectionPhase.LIVE, ConnectionStatus.DEGRADED)
+    assert found.status is CheckStatus.WARN
+    assert found.detail == f"{DOING[ConnectionPhase.LIVE]}, but the next one could not be opened"
+    assert found.advice == f"The next one is tried again by itself before this one is cut. If that lasts: {NETWORK}"
 
 
 @pytest.mark.parametrize("phase", [ConnectionPhase.NONE, ConnectionPhase.LIVE, ConnectionPhase.CLOSED])
@@ -74,4 +132,3 @@ def test_age_is_no_worry_while_a_managed_connection_moves_before_the_cut(phase: 
     old = replace(live(), connection=ConnectionStatus.HEALTHY, connection_phase=phase)
     managed = phase is ConnectionPhase.LIVE
     assert check(old, "session-age", age=4_000)[0] is (CheckStatus.PASS if managed else CheckStatus.WARN)
-    assert check(old, "connection") == (CheckStatus.PASS, "healthy (live)" if managed else "healthy")

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tests.lifecycle.driver import DOWN, RECEIPT, REFUSED, Driver
 from voicepilot.events import (
+    ConnectionChanged,
     LimitApproaching,
     SessionEnded,
     SessionErrorEvent,
@@ -45,7 +46,7 @@ from voicepilot.lifecycle.inputs import (
 from voicepilot.lifecycle.limits import Limit, is_near, is_reached
 from voicepilot.lifecycle.machine import note_activity, wake_at
 from voicepilot.lifecycle.phases import OVER, RUNNING, Phase
-from voicepilot.lifecycle.session import ConnectionStatus, Deadline
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline
 from voicepilot.lifecycle.usage import Usage
 
 AT_LIMIT = "LIMIT_REACHED"
@@ -80,6 +81,8 @@ class Life(RuleBasedStateMachine):
         self.looked_at = 0
         self.phase = Phase.IDLE
         self.moves = 0
+        self.connection = ConnectionPhase.NONE
+        self.connection_moves = 0
         self.ended_at: int | None = None
 
     @rule(config=CONFIGS)
@@ -146,9 +149,9 @@ class Life(RuleBasedStateMachine):
     def reconfigured(self, config: dict[str, object]) -> None:
         self.driver.tell(ConfigUpdated(self.driver.session.config.changed(config)))
 
-    @rule(status=st.sampled_from(ConnectionStatus))
-    def the_transport_reports(self, status: ConnectionStatus) -> None:
-        self.driver.tell(ConnectionReported(status))
+    @rule(status=st.sampled_from(ConnectionStatus), phase=st.sampled_from([None, *ConnectionPhase]))
+    def the_transport_reports(self, status: ConnectionStatus, phase: ConnectionPhase | None) -> None:
+        self.driver.tell(ConnectionReported(status, phase=phase))
 
     @rule(tokens=st.sampled_from([0, 1, 60, 500]), seconds=st.sampled_from([0.0, 0.25, 6.0]))
     def something_is_used(self, tokens: int, seconds: float) -> None:
@@ -185,6 +188,22 @@ class Life(RuleBasedStateMachine):
             self.phase = change.new_state
         self.moves = len(changes)
         assert self.phase is self.driver.session.phase
+
+    @invariant()
+    def each_change_of_the_connection_is_published_once_and_in_order(self) -> None:
+        changes = self.driver.events(ConnectionChanged)
+        for change in changes[self.connection_moves :]:
+            assert change.previous_phase is self.connection
+            assert change.new_phase is not change.previous_phase
+            assert (change.status is ConnectionStatus.FAILED) <= (change.fault is not None)
+            self.connection = change.new_phase
+        self.connection_moves = len(changes)
+        assert self.connection is self.driver.session.connection_phase
+
+    @invariant()
+    def no_connection_outlives_its_session(self) -> None:
+        if self.driver.session.phase in OVER:
+            assert self.connection in {ConnectionPhase.NONE, ConnectionPhase.CLOSED}
 
     @invariant()
     def ended_is_told_if_and_only_if_started_was(self) -> None:

@@ -13,6 +13,7 @@ from tests.support import World, a_world
 from voicepilot import (
     AttemptRefusedError,
     AuthenticationError,
+    ConnectionChanged,
     ConnectionPhase,
     ConnectionStatus,
     EndingSession,
@@ -40,6 +41,12 @@ BUSY = RateLimitError("busy", status=429, retry_after=7, provider_code="rate_lim
 
 async def a_link(world: World, **config: Any) -> SessionLink:
     return world.link((await world.manager.start_session(config)).session_id)
+
+
+def changes(world: World) -> list[tuple[str, str]]:
+    """What was told of managed connections: from what to what."""
+    told = [event for event in world.recorder.events if isinstance(event, ConnectionChanged)]
+    return [(event.previous_phase.value, event.new_phase.value) for event in told]
 
 
 def used(credential: Credential) -> str:
@@ -140,17 +147,36 @@ class TestFreshKeys:
 
 
 class TestReports:
-    async def test_phase_and_status_are_shown_and_a_phase_alone_is_no_news(self) -> None:
+    async def test_phase_and_status_are_shown_and_each_change_is_told(self) -> None:
         async with a_world() as world:
             link = await a_link(world)
-            before = len(world.recorder.events)
             for phase in (ConnectionPhase.CONNECTING, ConnectionPhase.LIVE, ConnectionPhase.MOVING):
                 link.report(phase, ConnectionStatus.HEALTHY)
                 info = world.manager.get_session_info(link.session_id)
                 assert info is not None
                 assert (info.connection_phase, info.connection_status) == (phase, ConnectionStatus.HEALTHY)
                 assert world.manager.get_session_diagnostics(link.session_id).connection_phase is phase
-            assert len(world.recorder.events) == before
+            link.report(ConnectionPhase.MOVING, ConnectionStatus.HEALTHY)
+            assert changes(world) == [("none", "connecting"), ("connecting", "live"), ("live", "moving")]
+            await world.manager.end_session(link.session_id)
+            assert changes(world)[3:] == [("moving", "closed")]
+
+    async def test_a_handler_of_changes_may_be_async_and_can_be_disposed(self) -> None:
+        async with a_world() as world:
+            link = await a_link(world)
+            heard: list[ConnectionPhase] = []
+
+            async def hear(event: ConnectionChanged) -> None:
+                await asyncio.sleep(0)
+                heard.append(event.new_phase)
+
+            with world.manager.on_connection_changed(hear):
+                link.report(ConnectionPhase.CONNECTING, ConnectionStatus.UNKNOWN)
+                link.report(ConnectionPhase.LIVE, ConnectionStatus.HEALTHY)
+                await asyncio.sleep(1)
+            link.report(ConnectionPhase.MOVING, ConnectionStatus.HEALTHY)
+            await asyncio.sleep(1)
+            assert heard == [ConnectionPhase.CONNECTING, ConnectionPhase.LIVE]
 
     async def test_a_transport_of_the_applications_own_leaves_the_phase_alone(self) -> None:
         async with a_world() as world:
@@ -169,7 +195,10 @@ class TestReports:
             assert world.manager.get_session_diagnostics(link.session_id).degraded
             link.report(ConnectionPhase.LIVE, ConnectionStatus.HEALTHY)
             assert not world.manager.get_session_diagnostics(link.session_id).degraded
-            assert world.recorder.types()[-3:] == ["connection-error", "degraded-changed", "degraded-changed"]
+            assert world.recorder.types(link.session_id)[3:] == [
+                *["connection-changed", "connection-error", "degraded-changed"],
+                *["connection-changed", "degraded-changed"],
+            ]
 
     async def test_activity_holds_inactivity_off(self) -> None:
         async with a_world(inactivity_timeout_minutes=1) as world:

@@ -15,6 +15,7 @@ from tests.support import World, a_world
 
 from voicepilot import (
     AuthenticationError,
+    ConnectionChanged,
     ConnectionStatus,
     DegradedChanged,
     EphemeralKey,
@@ -301,6 +302,7 @@ def test_the_page_lists_every_event_and_its_fields() -> None:
         RenewalFailed,
         StateChanged,
         DegradedChanged,
+        ConnectionChanged,
         UsageCounted,
         LimitApproaching,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.telemetry.watching import a_watched_world
 
-from voicepilot import Usage
+from voicepilot import ConnectionPhase, ConnectionStatus, Fault, Usage
 from voicepilot.errors import AuthenticationError, ConfigurationError, RateLimitError
 from voicepilot.telemetry import configure_logging
 from voicepilot.telemetry.logs import FIELDS
@@ -47,6 +47,8 @@ async def test_each_event_is_a_record_with_its_fields(output: io.StringIO) -> No
         await world.manager.update_session_config(session.session_id, {"max_total_tokens": 100})
         used = Usage(input_tokens=90, input_audio_seconds=2, output_audio_seconds=1)
         world.manager.report_usage(session.session_id, used)
+        lost = Fault(code="CUT", message="1006", remediation="Wait.", retryable=True)
+        world.link(session.session_id).report(ConnectionPhase.WAITING, ConnectionStatus.FAILED, lost)
         await world.manager.end_session()
     told = lines(output)
     degraded = [line for line in told if line["event"] == "degraded-changed"]

@@ -8,7 +8,7 @@ import pytest
 from opentelemetry.sdk.metrics.export import HistogramDataPoint
 from tests.telemetry.watching import Watched, a_watched_world
 
-from voicepilot import ConnectionStatus, ConversationLifecycleHooks, SessionStartError, Usage
+from voicepilot import ConnectionPhase, ConnectionStatus, ConversationLifecycleHooks, SessionStartError, Usage
 from voicepilot.errors import AuthenticationError, KeyServiceError, RateLimitError
 from voicepilot.telemetry.metrics import METRICS, MOST_CODES, Metric
 from voicepilot.testing import FakeKeyService
@@ -300,6 +300,8 @@ async def test_a_metric_is_as_its_row_says(metric: Metric) -> None:
         await asyncio.sleep(200)
         await world.manager.update_session_config(session.session_id, {"max_total_tokens": 1})
         world.manager.report_usage(session.session_id, USED)
+        for phase in (ConnectionPhase.MOVING, ConnectionPhase.LIVE, ConnectionPhase.CONNECTING, ConnectionPhase.LIVE):
+            world.link(session.session_id).report(phase, ConnectionStatus.HEALTHY)
         await world.manager.end_session(session.session_id)
         data = world.figures()
     assert data is not None

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import StatusCode
 from tests.telemetry.watching import Watched, a_watched_world, links, own_id, seconds
 
-from voicepilot import SessionEndedError, SessionManager, SessionStartError, Usage
+from voicepilot import ConnectionPhase, ConnectionStatus, SessionEndedError, SessionManager, SessionStartError, Usage
 from voicepilot.errors import AuthenticationError, KeyServiceError, ProviderUnavailableError, RateLimitError
 from voicepilot.ports import KeyRequest
 from voicepilot.telemetry import WatchedKeyService, instrument
@@ -274,6 +274,7 @@ async def test_every_attribute_is_listed() -> None:
         await asyncio.sleep(0.5)
         await world.manager.update_session_config(session.session_id, {"max_total_tokens": 100})
         world.manager.report_usage(session.session_id, Usage(input_tokens=90))
+        world.link(session.session_id).report(ConnectionPhase.LIVE, ConnectionStatus.HEALTHY)
         await renewal
         await world.manager.end_session()
     used = {str(name) for span in world.spans() for name in (span.attributes or {})}

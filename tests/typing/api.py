@@ -78,6 +78,13 @@ def on_degraded(event: vp.DegradedChanged) -> None:
     assert_type(event.degraded, bool)
 
 
+def on_connection(event: vp.ConnectionChanged) -> None:
+    assert_type(event.new_phase, vp.ConnectionPhase)
+    assert_type(event.previous_phase.is_open, bool)
+    assert_type(event.status, vp.ConnectionStatus)
+    assert_type(event.fault, vp.Fault | None)
+
+
 def on_usage(event: vp.UsageCounted) -> None:
     assert_type(event.added, vp.Usage)
     assert_type(event.usage.total_tokens, int)
@@ -101,6 +108,7 @@ def subscriptions(manager: vp.SessionManager) -> None:
     with manager.on_session_ended(on_ended):
         manager.on_session_renewed(on_renewed)
     manager.on_session_error(on_error).dispose()
+    assert_type(manager.on_connection_changed(on_connection), vp.Subscription)
     assert_type(manager.on_session_usage(on_usage), vp.Subscription)
     assert_type(manager.on_limit_approaching(on_limit), vp.Subscription)
     vp.ConversationLifecycleHooks(on_session_ending=on_ending)

@@ -25,11 +25,12 @@ from voicepilot.lifecycle.effects import (
     RunPlan,
 )
 from voicepilot.lifecycle.inputs import EndRequested, Hook, Input, KeyMinted, MintFailed, Purged, SlotRefused
-from voicepilot.lifecycle.session import ConnectionPhase, Farewell, Round, Session, Trigger
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Farewell, Round, Session, Trigger
 from voicepilot.lifecycle.steps import (
     CLOSE_LIMIT,
     PURGE_LIMIT,
     Outcome,
+    connection_changed,
     current_farewell,
     current_round,
     error,
@@ -183,13 +184,12 @@ def forget_key(session: Session, _: Input, now: float) -> Outcome:
     """The connection is closed: forget the key, make the last sum, and purge."""
     released = (ReleaseKey(session.key.ticket),) if session.key else ()
     lasted = (now - session.started_at) * 1000 if session.started_at is not None else 0.0
-    session = replace(
-        session,
-        key=None,
-        connection_phase=CLOSED if session.connection_phase is not NONE else NONE,
-        statistics=replace(session.statistics, total_duration_ms=lasted),
-    )
-    return session, (*released, Purge(current_farewell(session).reason, PURGE_LIMIT))
+    before = session.connection_phase
+    session = replace(session, key=None, statistics=replace(session.statistics, total_duration_ms=lasted))
+    if before not in {NONE, CLOSED}:
+        session = replace(session, connection_phase=CLOSED, connection=ConnectionStatus.UNKNOWN)
+    told = connection_changed(session, before, now)
+    return session, (*released, *told, Purge(current_farewell(session).reason, PURGE_LIMIT))
 
 
 def finish(session: Session, given: Purged, now: float) -> Outcome:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from voicepilot.lifecycle.actions import retry_time
 from voicepilot.lifecycle.inputs import Input, KeyMinted, MintFailed
-from voicepilot.lifecycle.session import ConnectionPhase, Session
+from voicepilot.lifecycle.session import Session
 from voicepilot.lifecycle.upkeep import USER
-
-CARRYING = frozenset({ConnectionPhase.LIVE, ConnectionPhase.MOVING})
-"""When a managed connection is open: a key only gates the opening of connections, and a call outlives it."""
 
 
 def is_ours(session: Session, given: KeyMinted | MintFailed, _: float) -> bool:
@@ -27,7 +24,8 @@ def may_retry(session: Session, given: MintFailed, now: float) -> bool:
 
 def hopeless(session: Session, given: MintFailed, now: float) -> bool:
     """No attempt can help, and no open connection carries the call on without a key."""
-    return is_ours(session, given, now) and not given.fault.retryable and session.connection_phase not in CARRYING
+    # A key only gates the opening of connections: a call that is open outlives it.
+    return is_ours(session, given, now) and not given.fault.retryable and not session.connection_phase.is_open
 
 
 def with_new_key(session: Session, _: Input, __: float) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from voicepilot.errors import FaultDomain
 from voicepilot.lifecycle.diagnostics import CredentialStatus, credential_status
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Session
@@ -17,6 +18,20 @@ LONG_SESSION = 3600.0
 
 MANAGED = frozenset(ConnectionPhase) - {ConnectionPhase.NONE, ConnectionPhase.CLOSED}
 """While a managed connection is in one of these, it is reopened without anybody's doing."""
+
+
+DOING = {
+    ConnectionPhase.CONNECTING: "a connection is being opened",
+    ConnectionPhase.RESTORING: "connected, the conversation is being replayed",
+    ConnectionPhase.LIVE: "a connection carries the conversation",
+    ConnectionPhase.MOVING: "a connection carries the conversation, the next one is being prepared",
+    ConnectionPhase.WAITING: "there is no connection, the next attempt is due later",
+    ConnectionPhase.CLOSED: "the conversation is over",
+}
+"""What a managed connection is doing, for people."""
+
+CHECK_NETWORK = "Check the network between this host and the provider."
+CONNECT_AGAIN = "The conversation is lost: begin another with connect()."
 
 
 class CheckStatus(StrEnum):
@@ -106,19 +121,35 @@ def _timers(session: Session, now: float) -> HealthCheck:
 
 
 def _connection(session: Session, now: float) -> HealthCheck:
+    if session.connection_phase is not ConnectionPhase.NONE:
+        return _managed_connection(session)
     name = "connection"
-    managed = session.connection_phase in MANAGED
-    phase = f" ({session.connection_phase})" if managed else ""
     if session.connection is ConnectionStatus.FAILED:
-        by_whom = "It is reopened by itself" if managed else "Reconnect with the current key"
-        advice = f"{by_whom}; check the network between this host and the provider."
-        return HealthCheck(name, CheckStatus.FAIL, f"the transport reported a failed connection{phase}", advice)
+        advice = "Reconnect with the current key; check the network between this host and the provider."
+        return HealthCheck(name, CheckStatus.FAIL, "the transport reported a failed connection", advice)
     if session.connection is ConnectionStatus.DEGRADED:
-        advice = f"Watch latency and packet loss; {'it is reopened by itself' if managed else 'reconnect'} if it lasts."
-        return HealthCheck(name, CheckStatus.WARN, f"the transport reported a degraded connection{phase}", advice)
+        advice = "Watch latency and packet loss; reconnect if it lasts."
+        return HealthCheck(name, CheckStatus.WARN, "the transport reported a degraded connection", advice)
     if session.connection is ConnectionStatus.UNKNOWN:
-        return _passed(name, f"no transport has reported yet{phase}")
-    return _passed(name, f"healthy{phase}")
+        return _passed(name, "no transport has reported yet")
+    return _passed(name, "healthy")
+
+
+def _managed_connection(session: Session) -> HealthCheck:
+    name, detail = "connection", f"{session.connection_phase}: {DOING[session.connection_phase]}"
+    if session.connection is ConnectionStatus.FAILED:
+        again = "It is reopened by itself. If that lasts:" if session.connection_phase in MANAGED else CONNECT_AGAIN
+        return HealthCheck(name, CheckStatus.FAIL, detail, f"{again} {_remedy(session)}")
+    if session.connection is ConnectionStatus.DEGRADED:
+        advice = f"The next one is tried again by itself before this one is cut. If that lasts: {CHECK_NETWORK}"
+        return HealthCheck(name, CheckStatus.WARN, f"{detail}, but the next one could not be opened", advice)
+    return _passed(name, detail)
+
+
+def _remedy(session: Session) -> str:
+    """What the last error advises, unless that is of the connection itself, which tells nothing but its fall."""
+    fault = session.last_error
+    return CHECK_NETWORK if fault is None or fault.domain is FaultDomain.TRANSPORT else fault.remediation
 
 
 def _age(session: Session, now: float) -> HealthCheck:

@@ -40,12 +40,17 @@ class ConnectionPhase(StrEnum):
     """What a managed connection is doing. A transport of the application's own does not say."""
 
     NONE = "none"  # nobody has connected yet
-    CONNECTING = "connecting"  # the first connection is being opened
+    CONNECTING = "connecting"  # a connection is being opened: the first, or another after a fall
     RESTORING = "restoring"  # connected again, replaying the conversation
     LIVE = "live"
     MOVING = "moving"  # live, and the next connection is being prepared
     WAITING = "waiting"  # there is no connection; the next attempt is due later
     CLOSED = "closed"  # the conversation is over
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a connection carries the conversation."""
+        return self is ConnectionPhase.LIVE or self is ConnectionPhase.MOVING
 
 
 class Trigger(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from voicepilot.errors import Fault
-from voicepilot.events import ErrorType, SessionErrorEvent
+from voicepilot.events import ConnectionChanged, ErrorType, SessionErrorEvent
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.effects import (
     AnswerRenewal,
@@ -18,7 +18,7 @@ from voicepilot.lifecycle.effects import (
     StopWork,
 )
 from voicepilot.lifecycle.inputs import Hook, KeyMinted
-from voicepilot.lifecycle.session import Farewell, Lease, RenewalResult, Round, Session
+from voicepilot.lifecycle.session import ConnectionPhase, Farewell, Lease, RenewalResult, Round, Session
 
 Outcome = tuple[Session, Effects]
 
@@ -89,6 +89,17 @@ def wrapped(fault: Fault, code: str, prefix: str, now: float) -> Fault:
 def error(session: Session, kind: ErrorType, fault: Fault, now: float) -> Publish:
     """Tell the observers of a fault."""
     return Publish(SessionErrorEvent(session=session, at=now, kind=kind, error=fault))
+
+
+def connection_changed(session: Session, before: ConnectionPhase, now: float, fault: Fault | None = None) -> Effects:
+    """Tell the observers what the managed connection does from now on, if that is something else than before."""
+    after = session.connection_phase
+    if after is before:
+        return ()
+    changed = ConnectionChanged(
+        session=session, at=now, previous_phase=before, new_phase=after, status=session.connection, fault=fault
+    )
+    return (Publish(changed),)
 
 
 def current_round(session: Session) -> Round:

@@ -13,7 +13,7 @@ from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldR
 from voicepilot.lifecycle.leash import look
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.lifecycle.session import ConnectionStatus, Frozen, Session
-from voicepilot.lifecycle.steps import Outcome, error
+from voicepilot.lifecycle.steps import Outcome, connection_changed, error
 
 USER = "user"
 """The holder that pause_session holds for."""
@@ -100,15 +100,18 @@ def _hastened(session: Session, now: float) -> Session:
 
 def note_connection(session: Session, given: ConnectionReported, now: float) -> Outcome:
     """Keep what the transport said; a failure is told, a success clears the transport's own error."""
-    phase = session.connection_phase if given.phase is None else given.phase
+    before = session.connection_phase
+    phase = before if given.phase is None else given.phase
     session = replace(session, connection=given.status, connection_phase=phase)
     if given.status is ConnectionStatus.FAILED:
         fault = replace(given.fault or CONNECTION_FAILED, at=now)
         session = replace(session, last_error=fault, degraded=True)
-        return session, (error(session, ErrorType.CONNECTION, fault, now),)
+        told = connection_changed(session, before, now, fault)
+        return session, (*told, error(session, ErrorType.CONNECTION, fault, now))
     if session.last_error and session.last_error.domain is FaultDomain.TRANSPORT and not session.failures:
         session = replace(session, last_error=None)
-    return replace(session, degraded=session.failed_rounds > 0 or session.phase is Phase.RECOVERING), ()
+    session = replace(session, degraded=session.failed_rounds > 0 or session.phase is Phase.RECOVERING)
+    return session, connection_changed(session, before, now, replace(given.fault, at=now) if given.fault else None)
 
 
 CONNECTION_FAILED = Fault(

@@ -21,6 +21,7 @@ from voicepilot.errors import (
     SessionStartError,
 )
 from voicepilot.events import (
+    ConnectionChanged,
     DegradedChanged,
     LimitApproaching,
     SessionEnded,
@@ -417,6 +418,10 @@ class SessionManager:
     def on_session_degraded(self, handler: Callable[[DegradedChanged], Awaitable[None] | None]) -> Subscription:
         """Deliver `degraded-changed` events: a session runs worse than it should, or well again."""
         return self._performer.observers.subscribe("degraded", handler)
+
+    def on_connection_changed(self, handler: Callable[[ConnectionChanged], Awaitable[None] | None]) -> Subscription:
+        """Deliver `connection-changed` events: a managed connection opens, moves, falls, comes back, or is closed."""
+        return self._performer.observers.subscribe("connection", handler)
 
     def on_limit_approaching(self, handler: Callable[[LimitApproaching], Awaitable[None] | None]) -> Subscription:
         """Deliver `limit-approaching` events: a session is about to be ended by a limit of its config."""

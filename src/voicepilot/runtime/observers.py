@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voicepilot.events import (
+    ConnectionChanged,
     DegradedChanged,
     Event,
     LimitApproaching,
@@ -36,10 +37,11 @@ FAMILIES: dict[type[Event], str] = {
     SessionErrorEvent: "error",
     StateChanged: "state",
     DegradedChanged: "degraded",
+    ConnectionChanged: "connection",
     UsageCounted: "usage",
     LimitApproaching: "limit",
 }
-"""Which `on_session_…` subscription delivers an event."""
+"""Which `on_…` subscription delivers an event."""
 
 QUEUE_LIMIT = 1_000
 """Events that may wait for one async handler and session; beyond that the oldest is dropped, and it is said so."""

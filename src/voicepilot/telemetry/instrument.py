@@ -34,6 +34,7 @@ class Observable(Protocol):
     def on_session_error(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_state_changed(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_degraded(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
+    def on_connection_changed(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_session_usage(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
     def on_limit_approaching(self, handler: Callable[[Any], None]) -> Disposable: ...  # noqa: D102
 
@@ -56,6 +57,7 @@ class Telemetry:
             manager.on_session_error,
             manager.on_session_state_changed,
             manager.on_session_degraded,
+            manager.on_connection_changed,
             manager.on_session_usage,
             manager.on_limit_approaching,
         )

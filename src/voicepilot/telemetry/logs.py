@@ -14,8 +14,9 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from voicepilot.errors import ConfigurationError
+from voicepilot.errors import ConfigurationError, Fault
 from voicepilot.events import (
+    ConnectionChanged,
     DegradedChanged,
     Event,
     LimitApproaching,
@@ -27,6 +28,7 @@ from voicepilot.events import (
     StateChanged,
     UsageCounted,
 )
+from voicepilot.ports import ConnectionPhase
 from voicepilot.telemetry.labels import shown_labels
 from voicepilot.telemetry.redact import Redactor
 
@@ -38,9 +40,12 @@ FIELDS = {
     "session_id": "whose it is",
     "labels": "the labels given at start, where there are any",
     "phase": "the phase the session is in",
-    "previous": "state-changed: the phase before",
+    "previous": "state-changed, connection-changed: the phase before",
     "reason": "state-changed, session-ended: why",
     "degraded": "degraded-changed: whether the session is degraded from now on",
+    "connection": "connection-changed: the phase the managed connection is in",
+    "connection_status": "connection-changed: how the connection is",
+    "remedy": "connection-changed: what a person can do, where something went wrong",
     "limit": "limit-approaching: which option of the session",
     "used": "limit-approaching: how much of it is used",
     "allowed": "limit-approaching: how much there is",
@@ -49,21 +54,25 @@ FIELDS = {
     "trigger": "renewal-started: why the round began",
     "attempts": "renewal-completed, renewal-failed: how many it took",
     "seconds": "renewal-completed, renewal-failed, session-ended: how long it took, or the session lasted",
-    "code": "errors and renewal-failed: what failed",
-    "cause": "errors and renewal-failed: the code of the fault behind it",
-    "status": "errors and renewal-failed: the provider's HTTP status",
-    "request_id": "errors and renewal-failed: the provider's name for the request",
-    "retryable": "errors and renewal-failed: whether trying again can help",
+    "code": "errors, renewal-failed and connection-changed: what failed",
+    "cause": "likewise: the code of the fault behind it",
+    "status": "likewise: the provider's HTTP status",
+    "request_id": "likewise: the provider's name for the request",
+    "retryable": "likewise: whether trying again can help",
     "cleared": "session-ended: how many data were purged",
     "left": "session-ended: how many data the purge left behind",
 }
 """Every field of an event's record."""
 
+SAID = ("phase", "connection", "cause")
+"""Fields whose values are in the record's message, too."""
+
 
 class EventLog:
     """Logs each event: who, what and why as fields, never content.
 
-    Errors and limits that approach are warnings; phase changes and what was used are debug.
+    Errors, limits that approach and connections that fall are warnings; phase changes, what was used and a connection
+    that is being opened or prepared are debug.
     """
 
     def __init__(self, logger: logging.Logger, redactor: Redactor) -> None:
@@ -78,15 +87,24 @@ class EventLog:
         fields = self._redactor(None, "", _fields(event))
         if event.session.wish.labels:
             fields["labels"] = shown_labels(event.session.wish.labels, self._redactor)
-        said = [event.type, event.session_id, *(str(fields[name]) for name in ("phase", "cause") if fields.get(name))]
+        said = [event.type, event.session_id, *(str(fields[name]) for name in SAID if fields.get(name))]
         self._logger.log(level, " ".join(said), extra={name: held for name, held in fields.items() if held is not None})
 
 
 def _level(event: Event) -> int:
+    if isinstance(event, ConnectionChanged):
+        return _level_of_connection(event)
     degraded = isinstance(event, DegradedChanged) and event.degraded
     if degraded or isinstance(event, SessionErrorEvent | LimitApproaching):
         return logging.WARNING  # a round that failed is told by an error, too
     return logging.DEBUG if isinstance(event, StateChanged | UsageCounted) else logging.INFO
+
+
+def _level_of_connection(event: ConnectionChanged) -> int:
+    if event.fault is not None:
+        return logging.WARNING
+    carries_on = event.new_phase in {ConnectionPhase.LIVE, ConnectionPhase.CLOSED}  # opened, handed over, back, or over
+    return logging.INFO if carries_on else logging.DEBUG
 
 
 def _seconds(milliseconds: float) -> float:
@@ -100,6 +118,10 @@ def _fields(event: Event) -> dict[str, Any]:
             fields |= {"previous": event.previous_state.value, "reason": event.reason}
         case DegradedChanged():
             fields |= {"degraded": event.degraded}
+        case ConnectionChanged():
+            fields |= {"previous": event.previous_phase.value, "connection": event.new_phase.value}
+            fields |= {"connection_status": event.status.value}
+            fields |= {"remedy": event.fault.remediation} if event.fault else {}
         case LimitApproaching():
             fields |= {"limit": str(event.limit), "used": event.used, "allowed": event.allowed}
         case UsageCounted():
@@ -111,11 +133,21 @@ def _fields(event: Event) -> dict[str, Any]:
         case SessionEnded():
             fields |= {"reason": event.reason, "seconds": _seconds(event.statistics.total_duration_ms)}
             fields |= {"cleared": event.receipt.cleared, "left": event.receipt.failed}
-    fault = event.error if isinstance(event, SessionErrorEvent) else None
-    fault = event.result.error if isinstance(event, RenewalFailed) else fault
+    fault = _fault(event)
     if fault is not None:
         fields |= {name: getattr(fault, name) for name in ("code", "cause", "status", "request_id", "retryable")}
     return fields
+
+
+def _fault(event: Event) -> Fault | None:
+    match event:
+        case SessionErrorEvent():
+            return event.error
+        case RenewalFailed():
+            return event.result.error
+        case ConnectionChanged():
+            return event.fault
+    return None
 
 
 # --- for applications -------------------------------------------------------------------------------------------------

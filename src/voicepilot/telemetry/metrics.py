@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 
-from voicepilot.errors import fault_of
+from voicepilot.errors import Fault, fault_of
 from voicepilot.events import (
+    ConnectionChanged,
     Event,
     LimitApproaching,
     RenewalCompleted,
@@ -18,8 +19,8 @@ from voicepilot.events import (
     StateChanged,
     UsageCounted,
 )
-from voicepilot.ports import KeyRequest, Usage
-from voicepilot.telemetry.labels import Bounded, MetricLabels
+from voicepilot.ports import ConnectionPhase, KeyRequest, Usage
+from voicepilot.telemetry.labels import OTHER, Bounded, MetricLabels
 from voicepilot.telemetry.mints import MintEnded
 
 MOST_CODES = 60
@@ -38,6 +39,7 @@ class Metric(NamedTuple):
 
 
 _SHORT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_OUTAGE = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 SESSIONS = Metric("voicepilot.sessions", "gauge", "{session}", ("phase",), "live sessions in each phase")
@@ -65,6 +67,26 @@ TOKENS = Metric("voicepilot.tokens", "counter", "{token}", ("direction", "kind")
 CACHED = Metric("voicepilot.tokens.cached", "counter", "{token}", (), "input tokens that the provider had seen before")
 AUDIO = Metric("voicepilot.audio", "counter", "s", ("direction",), "audio heard and spoken")
 
+CONNECTIONS = Metric("voicepilot.connections", "gauge", "{connection}", (), "managed connections that are open")
+HANDOVERS = Metric(
+    "voicepilot.connection.handovers", "counter", "{handover}", ("outcome",), "moves to the next connection in time"
+)
+RECONNECTS = Metric(
+    "voicepilot.connection.reconnects",
+    "counter",
+    "{connection}",
+    ("code",),
+    "connections that fell and came back, by why they fell",
+)
+OUTAGE = Metric(
+    "voicepilot.connection.outage",
+    "histogram",
+    "s",
+    ("outcome",),
+    "a managed connection's outage, from its fall until it is live again or given up",
+    _OUTAGE,
+)
+
 METRICS = (
     SESSIONS,
     DEGRADED,
@@ -78,6 +100,10 @@ METRICS = (
     TOKENS,
     CACHED,
     AUDIO,
+    CONNECTIONS,
+    HANDOVERS,
+    RECONNECTS,
+    OUTAGE,
 )
 """Every metric."""
 
@@ -87,13 +113,21 @@ Attributes = dict[str, str]
 class _Counted:
     """What is kept of a live session."""
 
-    __slots__ = ("degraded", "gap", "labels", "phase")
+    __slots__ = ("degraded", "gap", "is_connected", "labels", "phase")
 
     def __init__(self, labels: Attributes) -> None:
         self.labels = labels
         self.phase: str | None = None
         self.degraded = False
+        self.is_connected = False
         self.gap: float | None = None  # counted up to here, while there is no valid key
+
+
+class _Outage(NamedTuple):
+    """A managed connection that fell and is not back."""
+
+    began_at: float
+    code: str  # why it fell
 
 
 class Metrics:
@@ -103,12 +137,17 @@ class Metrics:
         self._labels = labels
         self._codes = Bounded(MOST_CODES)
         self._live: dict[str, _Counted] = {}
+        self._outages: dict[str, _Outage] = {}  # by session, only while there is one
         self._sessions: UpDownCounter = meter.create_up_down_counter(*_terms(SESSIONS))
         self._degraded: UpDownCounter = meter.create_up_down_counter(*_terms(DEGRADED))
         self._limits: Counter = meter.create_counter(*_terms(LIMITS))
         self._tokens: Counter = meter.create_counter(*_terms(TOKENS))
         self._cached: Counter = meter.create_counter(*_terms(CACHED))
         self._audio: Counter = meter.create_counter(*_terms(AUDIO))
+        self._connections: UpDownCounter = meter.create_up_down_counter(*_terms(CONNECTIONS))
+        self._handovers: Counter = meter.create_counter(*_terms(HANDOVERS))
+        self._reconnects: Counter = meter.create_counter(*_terms(RECONNECTS))
+        self._outage = _histogram(meter, OUTAGE)
         self._renewals: Counter = meter.create_counter(*_terms(RENEWALS))
         self._failures: Counter = meter.create_counter(*_terms(FAILURES))
         self._key_gap: Counter = meter.create_counter(*_terms(KEY_GAP))
@@ -125,14 +164,17 @@ class Metrics:
                 self._live[event.session_id] = counted
         self._count_gap(counted, event)
         self._note_degraded(counted, degraded=event.session.degraded and event.session.is_live)
+        self._note_connected(counted, is_connected=event.session.connection_phase.is_open)
         match event:
             case StateChanged():
                 self._move(counted, event)
             case RenewalCompleted() | RenewalFailed():
                 self._count_round(counted, event)
             case SessionErrorEvent():
-                code = self._codes(event.error.cause or event.error.code)
-                self._failures.add(1, {"type": event.type, "code": code, **counted.labels})
+                told = {"type": event.type, "code": self._code_of(event.error)}
+                self._failures.add(1, told | counted.labels)
+            case ConnectionChanged():
+                self._count_connection(counted, event)
             case UsageCounted():
                 self._count_usage(counted, event.added)
             case LimitApproaching():
@@ -161,7 +203,9 @@ class Metrics:
         for counted in self._live.values():
             self._leave_phase(counted)
             self._note_degraded(counted, degraded=False)
+            self._note_connected(counted, is_connected=False)
         self._live.clear()
+        self._outages.clear()
 
     def _move(self, counted: _Counted, event: StateChanged) -> None:
         self._leave_phase(counted)
@@ -180,6 +224,34 @@ class Metrics:
         if degraded is not counted.degraded:
             counted.degraded = degraded
             self._degraded.add(1 if degraded else -1, counted.labels)
+
+    def _note_connected(self, counted: _Counted, *, is_connected: bool) -> None:
+        if is_connected is not counted.is_connected:
+            counted.is_connected = is_connected
+            self._connections.add(1 if is_connected else -1, counted.labels)
+
+    def _count_connection(self, counted: _Counted, event: ConnectionChanged) -> None:
+        before, after = event.previous_phase, event.new_phase
+        if before is ConnectionPhase.MOVING and after is ConnectionPhase.LIVE:
+            outcome = "failure" if event.fault else "success"
+            self._handovers.add(1, {"outcome": outcome, **counted.labels})
+        if after is ConnectionPhase.CLOSED or after.is_open:
+            self._end_outage(counted, event)
+        elif before.is_open:
+            code = self._code_of(event.fault) if event.fault else OTHER
+            self._outages[event.session_id] = _Outage(event.at, code)
+
+    def _end_outage(self, counted: _Counted, event: ConnectionChanged) -> None:
+        outage = self._outages.pop(event.session_id, None)
+        if outage is None:
+            return
+        outcome = "success" if event.new_phase.is_open else "failure" if event.fault else "cancelled"
+        self._outage.record(max(0.0, event.at - outage.began_at), {"outcome": outcome, **counted.labels})
+        if outcome == "success":
+            self._reconnects.add(1, {"code": outage.code, **counted.labels})
+
+    def _code_of(self, fault: Fault) -> str:
+        return self._codes(fault.cause or fault.code)
 
     def _count_usage(self, counted: _Counted, added: Usage) -> None:
         for (direction, kind), tokens in _by_kind(added).items():

@@ -16,6 +16,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from voicepilot.errors import Fault, fault_of
 from voicepilot.events import (
+    ConnectionChanged,
     Event,
     LimitApproaching,
     RenewalCompleted,
@@ -56,6 +57,8 @@ ATTRIBUTES = {
     "voicepilot.purge.cleared": "purge: how many data were cleared",
     "voicepilot.purge.failed": "purge: how many were left behind",
     "voicepilot.error.code": "what failed: the code of the error event",
+    "voicepilot.connection.phase": "on the event connection-changed: what the managed connection does from now on",
+    "voicepilot.connection.previous": "on the event connection-changed: what it did before",
     "voicepilot.limit": "on the event limit-approaching: which option of the session",
     "voicepilot.link": "on a link: session-start, previous-round or previous-attempt",
     "error.type": "the code of the cause, such as RATE_LIMITED",
@@ -80,6 +83,11 @@ class _Traced:
         """What the next start, renewal or end follows."""
         known = {"session-start": self.began, "previous-round": self.previous}
         return [_link(context, kind) for kind, context in known.items() if context]
+
+    def note(self, event: Event, about: Mapping[str, str | int]) -> None:
+        """Put the event on every span that is open."""
+        for span in self.open.values():
+            span.add_event(event.type, about, _nanoseconds(event.at))
 
     def finish(self, name: str, at: float) -> None:
         """End the span if it is open."""
@@ -124,11 +132,11 @@ class Traces:
             case StateChanged(new_state="ending"):
                 self._cut_short(traced, event)
             case SessionErrorEvent():
-                for span in traced.open.values():
-                    span.add_event(event.type, _about(event.error), _nanoseconds(event.at))
+                traced.note(event, _about(event.error))
+            case ConnectionChanged():
+                traced.note(event, _about_connection(event))
             case LimitApproaching():
-                for span in traced.open.values():
-                    span.add_event(event.type, {"voicepilot.limit": str(event.limit)}, _nanoseconds(event.at))
+                traced.note(event, {"voicepilot.limit": str(event.limit)})
             case SessionEnded():
                 self._purged(traced, event)
                 self._over(traced, event)
@@ -240,6 +248,13 @@ def _about(fault: Fault) -> dict[str, str | int]:
     told: dict[str, str | int] = {"voicepilot.error.code": fault.code, "error.type": fault.cause or fault.code}
     if fault.status is not None:
         told["http.response.status_code"] = fault.status
+    return told
+
+
+def _about_connection(event: ConnectionChanged) -> dict[str, str | int]:
+    told: dict[str, str | int] = _about(event.fault) if event.fault else {}
+    told["voicepilot.connection.previous"] = event.previous_phase.value
+    told["voicepilot.connection.phase"] = event.new_phase.value
     return told
 
 

@@ -125,6 +125,7 @@ class Recorder:
             manager.on_session_error,
             manager.on_session_state_changed,
             manager.on_session_degraded,
+            manager.on_connection_changed,
             manager.on_session_usage,
             manager.on_limit_approaching,
         )
