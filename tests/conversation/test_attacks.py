@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.conversation.core import Core
+from tests.conversation.core import LATER, LISTENING, Core, typed
 from tests.conversation.numbered import FRAME, frames, silence
 from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_manager, a_talk
 
 from voicepilot import ConversationLifecycleHooks
+from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
 from voicepilot.errors import AuthenticationError, ConversationClosedError, ConversationLostError
 from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
@@ -145,7 +146,80 @@ class TestAReaderWhoDoesNotKeepUp:
             assert clock.now() - began < 1
 
 
+class TestAHandoverThatIsCutShort:
+    """The next connection is lost after the answer under way was interrupted, and before the move."""
+
+    def cut_short(self) -> Core:
+        core = Core(session=LISTENING).connect(life=600)
+        core.prepare().restore()
+        core.say_audio().hear_item(typed("said meanwhile"))
+        core.give(happen.Suspended()).hear_answer("a", to="begun").listen(21)
+        return core.give(happen.DeadlinePassed(happen.Deadline.CUT))
+
+    def test_asks_again_on_a_new_connection(self) -> None:
+        core = self.cut_short()
+        core.give(happen.Fell(core.incoming, LATER))
+        assert core.ordered(fx.Dial)
+        core.restore()
+        assert core.sent() == ["response.create", "input_audio_buffer.append"]
+
+    def test_holds_up_nothing_that_is_asked_afterwards(self) -> None:
+        core = self.cut_short()
+        core.give(happen.Fell(core.incoming, LATER)).restore()
+        core.hear_answer("b").say("response.create")
+        assert core.sent() == ["response.create"]
+
+
+class TestWhereItIsDialled:
+    async def dialled(self, url: str, model: str | None) -> str:
+        clock = VirtualClock()
+        line = EmulatedLine(clock=clock)
+        keys = FakeKeyService()
+        async with a_manager(line, keys, clock) as talk:
+            session = await talk.manager.start_session(model="theirs")
+            async with talk.manager.connect(session.session_id, url=url, model=model):
+                return str(line.record.connections()[0].opened.model)
+
+    async def test_a_model_that_was_given_is_asked_for_although_the_key_is_for_the_same(self) -> None:
+        assert await self.dialled("ws://line.invalid/v1/realtime", "theirs") == "theirs"
+        assert await self.dialled("ws://line.invalid/v1/realtime?model=other", "theirs") == "theirs"
+
+    async def test_an_address_that_was_given_stays_as_it_is_otherwise(self) -> None:
+        assert await self.dialled("ws://line.invalid/v1/realtime?model=other", None) == "other"
+
+
 class TestAtTheEnd:
+    async def test_no_hook_is_called_that_had_to_wait(self) -> None:
+        calls: list[str] = []
+
+        async def takes_its_time(_: object, __: str) -> None:
+            calls.append("suspending")
+            await asyncio.sleep(3)
+
+        hooks = ConversationLifecycleHooks(
+            on_session_suspending=takes_its_time,
+            on_session_resumed=lambda _: calls.append("resumed"),
+            on_session_ending=lambda _: calls.append("ending"),
+        )
+        async with a_talk() as talk:
+            await talk.manager.renew_session(talk.session_id)
+            talk.manager.register_conversation_hooks(hooks)
+            talk.line.cut()
+            await talk.until(lambda: bool(talk.of("voicepilot.restored")))
+            await talk.manager.end_session(talk.session_id)
+            await asyncio.sleep(5)
+            assert calls == ["suspending", "ending"]
+            await end(talk)
+
+    async def test_the_end_is_the_last_that_is_told(self) -> None:
+        async with a_talk(config={"max_outage_seconds": 1}) as talk:
+            await talk.manager.update_session_config(talk.session_id, {"max_duration_seconds": 300})
+            talk.line.outage(600)
+            await asyncio.sleep(290)
+            assert isinstance(talk.lost, ConversationLostError)
+            with pytest.raises(ConversationLostError):
+                await talk.conversation.recv()
+
     def test_nothing_that_was_said_stays_in_the_state(self) -> None:
         core = Core(on_interrupted_turn="retry").connect().say("response.create", response={"instructions": "words"})
         core.hear_answer("a", to="begun").fall()

@@ -122,7 +122,8 @@ class Conversation:
                 self._attached.dispose()
 
     def _warn(self, limit: str, used: float, allowed: float) -> None:
-        self.tell(LimitWarning(at=self._session.now(), limit=limit, used=used, allowed=allowed))
+        if not self._over:
+            self.tell(LimitWarning(at=self._session.now(), limit=limit, used=used, allowed=allowed))
 
     async def _end(self, reason: str) -> None:
         self._driver.apply(CloseAsked(reason))

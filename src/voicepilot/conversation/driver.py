@@ -200,6 +200,7 @@ class Driver:
                     self._session.spawn(self._sum_up(self._summarise, items), "voicepilot-summary")
             case fx.Finish(reason, fault):
                 self._drop_timer()
+                self._hooks.clear()
                 self._finish(reason, fault)
 
     # --- connections ------------------------------------------------------------------------------------------------
@@ -253,7 +254,7 @@ class Driver:
                 session_id=self._session.session_id,
                 remediation="Give connect() the address: url='wss://…/realtime?model=…'.",
             )
-        if self._model is None or self._model == credential.model:
+        if self._model is None or (self._url is None and self._model == credential.model):
             return url
         address = URL(url)
         name = "deployment" if "deployment" in address.query else "model"

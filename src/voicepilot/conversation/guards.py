@@ -88,6 +88,11 @@ def was_cut_short(state: State, _: Input, __: float) -> bool:
     return state.forced
 
 
+def was_abandoned(state: State, _: Input, __: float) -> bool:
+    """Whether there is nothing to move to any more, and what the old connection had to say is settled without it."""
+    return state.forced and state.incoming is None
+
+
 def was_left_alone(state: State, _: Input, __: float) -> bool:
     """Whether there is nothing to move to any more."""
     return state.cleared and state.incoming is None

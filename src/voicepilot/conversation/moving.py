@@ -25,7 +25,7 @@ from voicepilot.conversation.happenings import (
 from voicepilot.conversation.inputs import CloseAsked, DialFailed, Dialled, Fell, Heard, Input
 from voicepilot.conversation.journal import CLEAR, RESPOND
 from voicepilot.conversation.link import Link
-from voicepilot.conversation.restoring import adopt_session, dial, incoming
+from voicepilot.conversation.restoring import NOT_READY, adopt_session, dial, incoming
 from voicepilot.conversation.state import Json, Phase, State, Turn
 from voicepilot.conversation.talking import lose_forgotten
 from voicepilot.errors import Fault, FaultDomain
@@ -156,6 +156,11 @@ def drop_next(state: State, given: DialFailed | Fell, _: float) -> None:
     """The next connection is gone when the conversation was about to move to it."""
     state.faulted = given.fault
     _drop_incoming(state)
+
+
+def abandon(state: State, _: Input, now: float) -> None:
+    """It is too late to stay: what was cut short would never be asked again on the connection that was to be left."""
+    fall(state, Fell(active(state).number, state.faulted or NOT_READY), now)
 
 
 def stay(state: State, _: Input, now: float) -> None:
