@@ -9,6 +9,7 @@ replays it and the row for tests/sim/regressions.py. Exit code 1 if there was on
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -52,27 +53,42 @@ def worlds(first_seed: int) -> Iterator[tuple[str, int]]:
 
 
 def main() -> int:
-    """Live, and say what was found."""
+    """Live, and say what was found; Ctrl-C ends it early, with the table of what was done."""
     wanted, first_seed = float(os.environ.get("HOURS", "1000000")), int(os.environ.get("SEED", "1"))
     tallies = {name: Tally() for name in SCENARIOS}
-    began, told = time.monotonic(), 0.0
-    cores = os.cpu_count() or 1
-    with ProcessPoolExecutor(cores) as pool:
-        coming = worlds(first_seed)
-        running: set[Future[tuple[Report, float]]] = {pool.submit(live, *each) for each in islice(coming, 2 * cores)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                note(tallies, *future.result())
-            lived = sum(tally.session_hours for tally in tallies.values())
-            if lived < wanted:
-                running |= {pool.submit(live, *each) for each in islice(coming, len(done))}
-            if time.monotonic() - told > EVERY:
-                told = time.monotonic()
-                left = (wanted - lived) * (told - began) / max(lived, 1.0) / 60
-                print(f"{lived:,.0f} of {wanted:,.0f} session-hours, {max(left, 0):.0f} minutes to go", flush=True)
+    began = time.monotonic()
+    with ProcessPoolExecutor(initializer=ignore_interrupts) as pool:
+        try:
+            live_all(pool, worlds(first_seed), tallies, wanted)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
     show(tallies, time.monotonic() - began)
     return 1 if any(tally.broken for tally in tallies.values()) else 0
+
+
+def ignore_interrupts() -> None:
+    """Ctrl-C is for the parent: a world under way is lived to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def live_all(
+    pool: ProcessPoolExecutor, coming: Iterator[tuple[str, int]], tallies: dict[str, Tally], wanted: float
+) -> None:
+    """World after world, until so many session-hours are lived."""
+    began, told = time.monotonic(), 0.0
+    ahead = 2 * (os.cpu_count() or 1)
+    running: set[Future[tuple[Report, float]]] = {pool.submit(live, *each) for each in islice(coming, ahead)}
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        for future in done:
+            note(tallies, *future.result())
+        lived = sum(tally.session_hours for tally in tallies.values())
+        if lived < wanted:
+            running |= {pool.submit(live, *each) for each in islice(coming, len(done))}
+        if time.monotonic() - told > EVERY:
+            told = time.monotonic()
+            left = max(0.0, wanted - lived) * (told - began) / max(lived, 1.0) / 60
+            print(f"{lived:,.0f} of {wanted:,.0f} session-hours, {left:.0f} minutes to go", flush=True)
 
 
 def note(tallies: dict[str, Tally], report: Report, seconds: float) -> None:

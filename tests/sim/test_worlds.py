@@ -41,7 +41,7 @@ def test_what_was_broken_once_would_be_seen_again(was: Regression) -> None:
 
 
 def test_no_outage_shorter_than_the_margin_allows_costs_a_second() -> None:
-    outcome = lived("short-outages", 40, 2, 11)
+    outcome = lived("short-outages", 25, 1.5, 11)
     assert outcome.history.counts["mints"] > outcome.history.counts["keys"]  # there were some
     assert (outcome.history.without_key, outcome.broken) == (0.0, ())
 

@@ -14,7 +14,7 @@ from voicepilot.sim.history import History
 from voicepilot.sim.invariants import Judge
 from voicepilot.sim.scenarios import Habits
 from voicepilot.sim.setup import Setup
-from voicepilot.sim.watch import END_LIMIT, HOOK, Watch
+from voicepilot.sim.watch import END_LIMIT, Watch
 from voicepilot.testing.virtual import EPOCH, VirtualClock
 
 MARGINS = (10.0, 30.0, 60.0)
@@ -134,7 +134,8 @@ class Caller:
     def _answered(self, began: float) -> None:
         crowd = self._crowd
         took = crowd.now() - began
-        limit = crowd.setup.config.start_timeout_seconds + END_LIMIT + HOOK + 1.0
+        config = crowd.setup.config
+        limit = config.start_timeout_seconds + config.hook_timeout_seconds + END_LIMIT + 1.0
         if not crowd.watch.slept_since(began):
             crowd.judge.must("start-in-time", took <= limit, self._session_id, f"it took {took:.1f} s")
 

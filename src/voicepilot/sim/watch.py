@@ -22,7 +22,7 @@ from voicepilot.lifecycle.phases import OVER, Phase
 from voicepilot.lifecycle.session import Session, Trigger
 from voicepilot.recovery import AttemptFailed, AttemptRefused, OperationOver, Result
 from voicepilot.sim.accounts import Account
-from voicepilot.sim.excuses import Disturbances, harmless
+from voicepilot.sim.excuses import ANSWER, Disturbances, harmless
 from voicepilot.sim.history import History
 from voicepilot.sim.invariants import Judge
 from voicepilot.sim.provider import Asked, SimulatedProvider
@@ -31,9 +31,6 @@ from voicepilot.testing.virtual import EPOCH
 
 END_LIMIT = 2.0
 """Seconds that an end may take, whatever hangs."""
-
-HOOK = 5.0
-"""Seconds the ready hook may add to a start."""
 
 EPSILON = 1e-3
 
@@ -148,7 +145,8 @@ class Watch:
         kept = (counts.renewal_count, counts.failed_renewal_count)
         self._must("counts-are-right", told == kept, caller, lambda: f"renewed and failed {told}, it says {kept}")
         if account.steady and account.started_at is not None and account.leaving_at is not None:
-            beats = (account.leaving_at - account.started_at) / account.config.heartbeat_interval_seconds
+            lived, config = account.leaving_at - account.started_at, account.config
+            beats = lived / config.heartbeat_interval_seconds if config.enable_heartbeat else 0.0
             fits = beats - 1.1 <= counts.heartbeat_count <= beats + EPSILON
             self._must("counts-are-right", fits, caller, lambda: f"{counts.heartbeat_count} beats in {beats:.2f} times")
 
@@ -203,8 +201,8 @@ class Watch:
     def _is_excused(self, account: Account, began: float, now: float) -> bool:
         life = began - (account.issued.issued_at if account.issued else began)
         margin = min(account.margin, life / 2)
-        if self._wrong.slept_between(began - margin - 5.0, now):
-            return True
+        if margin < ANSWER or self._wrong.slept_between(began - margin - 5.0, now):
+            return True  # no time even for a slow answer; or none was there to ask
         return any(
             run.ends - run.begins >= harmless(margin, self._setup.breaker, self._setup.cool_down, hidden=run.hidden)
             for run in self._wrong.between(began - margin, now)
