@@ -31,7 +31,7 @@ from voicepilot.conversation.inputs import (
 from voicepilot.conversation.lines import Line
 from voicepilot.conversation.machine import step, wake, wake_at
 from voicepilot.conversation.options import ConversationConfig
-from voicepilot.conversation.ports import Closed, Dialler, Pong, Socket
+from voicepilot.conversation.ports import Closed, Dialler, Socket
 from voicepilot.conversation.restoring import NOT_READY
 from voicepilot.conversation.soundness import is_sound
 from voicepilot.conversation.state import Json, Phase, State
@@ -145,8 +145,8 @@ class Driver:
 
     def _wake(self) -> None:
         self._timer = None
-        for number in self._full:  # its silence is ours
-            self.apply(Ponged(number, unread=True))
+        for number in self._excused():
+            self.apply(Ponged(number, excused=True))
         self._busy = True
         try:
             self._perform_all(wake(self.state, self._session.now()))
@@ -154,6 +154,10 @@ class Driver:
             self._busy = False
         self._work_off()
         self._set_timer()
+
+    def _excused(self) -> list[int]:
+        """The connections that are silent because nobody reads them, or because a long frame is still on its way."""
+        return [number for number, line in self._lines.items() if line.is_taking() or number in self._full]
 
     # --- effects ----------------------------------------------------------------------------------------------------
 
@@ -264,14 +268,14 @@ class Driver:
         while True:
             if self._room is not None:
                 await self._until_there_is_room(number)
-            match await socket.receive():
-                case str(text):
-                    self._hear(number, text)
-                case Pong():
-                    self.apply(Ponged(number))
-                case Closed(code, reason):
-                    self.apply(Fell(number, fault_of_close(code, reason)))
-                    return
+            message = await socket.receive()
+            if isinstance(message, str):  # `case str(text)` would cost ten times as much, for each frame of sound
+                self._hear(number, message)
+            elif isinstance(message, Closed):
+                self.apply(Fell(number, fault_of_close(message.code, message.reason)))
+                return
+            else:
+                self.apply(Ponged(number))
 
     async def _until_there_is_room(self, number: int) -> None:
         """Wait for the reader of the stream, if it is his: a connection being made ready has nothing to tell him."""

@@ -37,7 +37,7 @@ class HangUp(msgspec.Struct, frozen=True):
     link: int
 
 
-class Yield(msgspec.Struct, frozen=True):
+class Yield(msgspec.Struct, frozen=True, gc=False):
     """Give this to whoever reads the conversation."""
 
     event: dict[str, Any] | Happening

@@ -46,7 +46,7 @@ class Greeted(msgspec.Struct, frozen=True):
     life: float | None
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     """Any other server event came."""
 
     link: int
@@ -54,10 +54,10 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Ponged(msgspec.Struct, frozen=True):
-    """A ping was answered; or nobody looked (`unread`), so that the silence is not the other side's."""
+    """A ping was answered; or something else than the other side is the reason that it was not (`excused`)."""
 
     link: int
-    unread: bool = False
+    excused: bool = False
 
 
 class Fell(msgspec.Struct, frozen=True):

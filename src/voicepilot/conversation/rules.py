@@ -196,10 +196,10 @@ IGNORED: dict[Phase, frozenset[What]] = {
 
 def what(state: State, given: Input) -> What:
     """What a row must wait for to be about `given`."""
-    if isinstance(given, DeadlinePassed):
-        return given.deadline
     link = getattr(given, "link", None)
-    return type(given) if link is None else (type(given), role_of(state, link))
+    if link is not None:
+        return type(given), role_of(state, link)
+    return given.deadline if isinstance(given, DeadlinePassed) else type(given)
 
 
 def role_of(state: State, number: int) -> Role:
