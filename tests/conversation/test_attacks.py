@@ -15,6 +15,7 @@ from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
 from voicepilot.errors import AuthenticationError, ConversationClosedError, ConversationLostError
 from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
+from voicepilot.testing.wire import ClientEnd
 
 Json = dict[str, Any]
 IN_TROUBLE: Json = {"type": "server_error", "code": None, "message": "The server had an error.", "event_id": None}
@@ -144,6 +145,63 @@ class TestAReaderWhoDoesNotKeepUp:
         began = clock.now()
         async with a_talk(config={"max_event_backlog": 1}, clock=clock):
             assert clock.now() - began < 1
+
+
+class Narrow:
+    """A socket that takes so many characters a second; a ping does not get past what is on its way."""
+
+    def __init__(self, socket: ClientEnd, pace: float) -> None:
+        self.server_time = socket.server_time
+        self.unsent = 0
+        self.receive, self.close = socket.receive, socket.close
+        self._socket = socket
+        self._pace = pace
+
+    async def send(self, text: str) -> None:
+        self.unsent = len(text)
+        while self.unsent > self._pace:
+            await asyncio.sleep(1)
+            self.unsent -= int(self._pace)
+        self.unsent = 0
+        await self._socket.send(text)
+
+    async def ping(self) -> None:
+        if not self.unsent:
+            await self._socket.ping()
+
+
+class NarrowLine(EmulatedLine):
+    """An uplink by which a picture takes its time."""
+
+    pace = 100_000.0
+
+    async def dial(self, url: str, token: str) -> Any:  # Any: another socket than it says
+        return Narrow(await super().dial(url, token), self.pace)
+
+
+class TestALongFrame:
+    """Its upload takes longer than two heartbeats, in which the server has nothing to say."""
+
+    async def send(self, pace: float) -> Talk:
+        clock = VirtualClock()
+        line = NarrowLine(clock=clock)
+        line.pace = pace
+        async with a_manager(line, FakeKeyService(), clock) as talk:
+            async with talk.manager.connect(talk.session_id, url=line.url) as talk.conversation:
+                reader = asyncio.create_task(talk.read())
+                sender = asyncio.create_task(talk.conversation.say("x" * 3_000_000, respond=False))
+                await asyncio.sleep(40)
+                sender.cancel()
+            await reader
+        return talk
+
+    async def test_that_is_being_taken_shows_that_the_server_lives(self) -> None:
+        """The connection was given up for silence, and the frame sent again on the next, for ever."""
+        talk = await self.send(pace=100_000)
+        assert talk.types()[1:] == ["conversation.item.added", "conversation.item.done", "voicepilot.ended"]
+
+    async def test_that_is_stuck_does_not(self) -> None:
+        assert (await self.send(pace=0)).of("voicepilot.reconnecting")
 
 
 class TestAHandoverThatIsCutShort:

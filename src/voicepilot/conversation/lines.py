@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from voicepilot.conversation.ports import Dated, Socket
+from voicepilot.conversation.ports import Buffered, Dated, Socket
 from voicepilot.conversation.state import Json
 
 LONGEST_LIFE = 86_400.0
@@ -26,6 +26,7 @@ class Line:
     __slots__ = (
         "_opened_at",
         "_spawn",
+        "_unsent",
         "_waiting",
         "_writer_waits",
         "_writing",
@@ -43,6 +44,7 @@ class Line:
         self.hung_up = False
         self._opened_at = 0.0
         self._spawn = spawn
+        self._unsent = 0  # bytes that the other side had not taken when it was last looked at
         self._waiting: deque[Json] = deque()
         self._writing = False
         self._writer_waits = False  # whoever puts something will write it himself
@@ -62,6 +64,12 @@ class Line:
             opened = min(max(self._opened_at, told), told + 1.0)
             lives.insert(0, expires_at - (opened + now - self._opened_at))
         return next((life for life in lives if 0 < life < LONGEST_LIFE), None)
+
+    def is_taking(self) -> bool:
+        """Whether the other side took some of what was still to be sent when this was last asked: so it lives."""
+        socket: object = self.socket
+        before, self._unsent = self._unsent, socket.unsent if isinstance(socket, Buffered) else 0
+        return self._unsent < before
 
     def put(self, event: Json) -> None:
         """Have `event` written behind those before it."""

@@ -61,7 +61,7 @@ class Link:
         self.draining = False
         self.cut_at = 0.0  # when the provider ends it
         self.heard_at = 0.0
-        self.excused_at = 0.0  # until then its silence was ours
+        self.excused_at = 0.0  # until then it was not to blame for its silence
         self.pinged_at: float | None = None
         self.began_at = 0.0  # when it began to carry the conversation
         self.proved = False  # it gave an answer
@@ -97,7 +97,7 @@ class Link:
         self.heard_at, self.pinged_at = now, None
 
     def excuse(self, now: float) -> None:
-        """Whether something came is not known: nobody looked."""
+        """Nothing came, and the other side is not to blame."""
         self.excused_at, self.pinged_at = now, None
 
     def learn(self, session: Json) -> None:

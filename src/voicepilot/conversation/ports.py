@@ -48,6 +48,16 @@ class Dated(Protocol):
     server_time: float | None
 
 
+@runtime_checkable
+class Buffered(Protocol):
+    """A socket that knows how many bytes of what was sent the other side has not taken."""
+
+    @property
+    def unsent(self) -> int:
+        """So many."""
+        ...
+
+
 class Dialler(Protocol):
     """Opens sockets. `voicepilot.conversation.sockets.WebSocketDialler` is the real one."""
 

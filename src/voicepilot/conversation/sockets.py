@@ -81,7 +81,7 @@ class WebSocket:
         When it is cancelled, the frame may have gone or not. Raises ConnectionError once the socket is closed.
         """
         async with self._sending:
-            if self._unsent() > MOST_UNSENT:
+            if self.unsent > MOST_UNSENT:
                 self.cut()
             if self._end is not None or not await self._put(text.encode(), WSMsgType.TEXT):
                 raise ConnectionResetError("the WebSocket is closed")
@@ -166,7 +166,7 @@ class WebSocket:
 
     async def _put_aside(self, data: bytes, kind: WSMsgType) -> bool:
         """The same without waiting: where the other side takes nothing, the frame is left out."""
-        return self._unsent() > STUCK or await self._put(data, kind)
+        return self.unsent > STUCK or await self._put(data, kind)
 
     async def _part(self, last: aiohttp.WSMessage) -> None:
         if self._end is None and last.type is WSMsgType.CLOSE:
@@ -174,7 +174,9 @@ class WebSocket:
         self._end = self._end or _end_of(last)
         self.cut()
 
-    def _unsent(self) -> int:
+    @property
+    def unsent(self) -> int:
+        """Bytes of what was sent that the other side has not taken."""
         transport = self._wire.transport
         return 0 if transport is None else transport.get_write_buffer_size()
 

@@ -294,7 +294,7 @@ def ask(state: State, given: Silent, now: float) -> None:
 def note_answer(state: State, given: Ponged, now: float) -> None:
     """Somebody is, or may be."""
     link = _link(state, given.link)
-    if given.unread:
+    if given.excused:
         link.excuse(now)
     else:
         link.note_alive(now)
