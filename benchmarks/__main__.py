@@ -29,6 +29,7 @@ MODULES = (
     "conversation_speed",
     "conversation_turns",
     "conversation_memory",
+    "simulator",
 )
 
 
