@@ -618,14 +618,14 @@ async def test_sends_wait_for_a_slow_peer_and_arrive_in_order(dialler: WebSocket
         socket = await dialler.dial(where, KEY)
         await sleeper.asleep.wait()
         sends = [asyncio.create_task(socket.send(text)) for text in texts]
-        await until(lambda: socket._unsent() > 0)
+        await until(lambda: socket.unsent > 0)
         for _ in range(20):
             await asyncio.sleep(0)
         assert not all(send.done() for send in sends), "somebody waits for room"
-        assert socket._unsent() <= 1_200_000, "one frame, not all of them, is in memory"
-        before = socket._unsent()
+        assert socket.unsent <= 1_200_000, "one frame, not all of them, is in memory"
+        before = socket.unsent
         await socket.ping()
-        assert socket._unsent() == before, "a ping behind all that would tell nothing"
+        assert socket.unsent == before, "a ping behind all that would tell nothing"
         sleeper.woken.set()
         await asyncio.gather(*sends)
         await until(lambda: len(sleeper.texts()) == len(texts))
@@ -638,7 +638,7 @@ async def test_a_send_that_is_given_up_stops_no_other(dialler: WebSocketDialler)
         socket = await dialler.dial(where, KEY)
         await sleeper.asleep.wait()
         first = asyncio.create_task(socket.send("a" * 8_000_000))
-        await until(lambda: socket._unsent() > 0)
+        await until(lambda: socket.unsent > 0)
         others = [asyncio.create_task(socket.send(letter * 1_000_000)) for letter in "bc"]
         await asyncio.sleep(0)
         first.cancel()
@@ -654,7 +654,7 @@ async def test_a_cancelled_send_is_cancelled(dialler: WebSocketDialler) -> None:
     async with peer(sleeper.serve) as where:
         socket = await dialler.dial(where, KEY)
         send = asyncio.create_task(socket.send("a" * 8_000_000))
-        await until(lambda: socket._unsent() > 0)
+        await until(lambda: socket.unsent > 0)
         send.cancel()
         await asyncio.wait([send])
         assert send.cancelled()
@@ -669,7 +669,7 @@ async def test_what_a_peer_never_takes_does_not_fill_the_memory(
         socket = await dialler.dial(where, KEY)
         await sleeper.asleep.wait()
         first = asyncio.create_task(socket.send("a" * 12_000_000))
-        await until(lambda: socket._unsent() > 0)
+        await until(lambda: socket.unsent > 0)
         first.cancel()
         await asyncio.wait([first])
         with pytest.raises(ConnectionError):
@@ -684,7 +684,7 @@ async def test_a_close_frees_the_senders_that_wait(dialler: WebSocketDialler, mo
         socket = await dialler.dial(where, KEY)
         await sleeper.asleep.wait()
         sends = [asyncio.create_task(socket.send("a" * 8_000_000)) for _ in range(3)]
-        await until(lambda: socket._unsent() > 0)
+        await until(lambda: socket.unsent > 0)
         async with asyncio.timeout(10):
             await socket.close()
             outcomes = await asyncio.gather(*sends, return_exceptions=True)
