@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.conversation.numbered import FRAME, frame, silence
 from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_talk
+from tests.conversation.world import answer as plain_answer
 from tests.fuzzing import fuzzed
 
 from voicepilot.conversation.state import Phase
+from voicepilot.emulator.answers import Call, Reply, Turn
 from voicepilot.testing import run_virtual
 
 Json = dict[str, Any]
@@ -41,12 +43,15 @@ ACTIONS = st.one_of(
     st.just(("update",)),
     st.just(("cancel",)),
     st.just(("delete",)),
+    st.just(("look",)),
+    st.just(("truncate",)),
 )
 PAUSES = st.tuples(st.just("pause"), st.sampled_from([0.0, 0.02, 0.3, 2.0, 15.0]))
 STEPS = st.lists(st.one_of(ACTIONS, ACTIONS, PAUSES, FAULTS), min_size=3, max_size=25)
 LIVES = st.fixed_dictionaries(
     {
         "by_hand": st.booleans(),
+        "aloud": st.booleans(),
         "life": st.sampled_from([12.0, 30.0, 3_600.0]),
         "latency": st.sampled_from([0.0, 0.02, 0.15]),
         "spread": st.sampled_from([0.0, 0.05]),
@@ -55,6 +60,19 @@ LIVES = st.fixed_dictionaries(
         "steps": STEPS,
     }
 )
+
+
+def answer(turn: Turn) -> Reply:
+    return Call("look", {}) if turn.text.startswith("look") else plain_answer(turn)
+
+
+def calls(talk: Talk) -> list[str]:
+    """The calls that are complete, with their answers or because the rest of the answer was lost."""
+    done = [item for event in talk.of("response.done") for item in event.response["output"]]
+    kept = {item_id for event in talk.of("voicepilot.turn-interrupted") for item_id in event.kept}
+    cut = [event for event in talk.of("response.function_call_arguments.done") if event.item_id in kept]
+    whole = [item for item in done if item["type"] == "function_call" and item["status"] == "completed"]
+    return [item["call_id"] for item in whole] + [event.call_id for event in cut]
 
 
 class Client:
@@ -71,14 +89,17 @@ class Client:
         self.asked = 0
         self.numbers = 0
         self.instructions = ""
+        self.outputs: list[str] = []  # the calls that it answered
+        self.truncated: set[str] = set()
 
     async def do(self, action: tuple[Any, ...]) -> None:
         name, *more = action
+        await self.answer_calls()
         await getattr(self, name)(*more)
 
-    async def type(self) -> None:
+    async def type(self, what: str = "word") -> None:
         self.numbers += 1
-        word, item_id = f"word{self.numbers}", f"typed_{self.numbers}"
+        word, item_id = f"{what}{self.numbers}", f"typed_{self.numbers}"
         self.words.append(word)
         self.ids[word] = item_id
         item = {"id": item_id, "type": "message", "role": "user", "content": [{"type": "input_text", "text": word}]}
@@ -133,6 +154,29 @@ class Client:
             self.words.remove(word)
             await self.talk.conversation.send({"type": "conversation.item.delete", "item_id": self.ids[word]})
 
+    async def look(self) -> None:
+        """Have the assistant call a function."""
+        if self.by_hand and self.answered() >= self.asked:
+            await self.type("look")
+            await self.ask()
+
+    async def answer_calls(self) -> None:
+        for call_id in calls(self.talk):
+            if call_id not in self.outputs:
+                self.outputs.append(call_id)
+                output = {"type": "function_call_output", "call_id": call_id, "output": "cat"}
+                await self.talk.conversation.send({"type": "conversation.item.create", "item": output})
+
+    async def truncate(self) -> None:
+        """The user interrupted the last answer, and did not hear the rest of it."""
+        done = [item for event in self.talk.of("response.done") for item in event.response["output"]]
+        spoken = [item for item in done if item.get("content", [{}])[0].get("type") == "output_audio"]
+        if spoken and spoken[-1]["id"] not in self.truncated and spoken[-1]["status"] == "completed":
+            item_id = spoken[-1]["id"]
+            self.truncated.add(item_id)
+            place = {"item_id": item_id, "content_index": 0, "audio_end_ms": 60}
+            await self.talk.conversation.send({"type": "conversation.item.truncate", **place})
+
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -160,9 +204,11 @@ def strike(talk: Talk, fault: tuple[Any, ...]) -> None:
 
 async def live(life: Json) -> tuple[Talk, Client]:
     config = {"max_queued_audio_seconds": life["bound"], "on_interrupted_turn": life["repeat"]}
-    options = BY_HAND if life["by_hand"] else VAD_UNWRITTEN
+    options = dict(BY_HAND if life["by_hand"] else VAD_UNWRITTEN)
+    if life["aloud"]:
+        del options["output_modalities"]
     terms = {"session_life": life["life"], "latency": life["latency"], "spread": life["spread"]}
-    async with a_talk(options, config=config, **terms) as talk:
+    async with a_talk(options, config=config, answers=answer, **terms) as talk:
         client = Client(talk, by_hand=life["by_hand"])
         for step in life["steps"]:
             if hasattr(client, step[0]):
@@ -197,8 +243,22 @@ def check(life: Json, talk: Talk, client: Client) -> None:
     assert texts == client.words
     check_audio(talk, client, whole=life["bound"] > 2)
     check_stream(talk)
+    check_items(talk, client)
     if client.instructions:
         assert talk.line.conversation().session["instructions"] == client.instructions
+
+
+def check_items(talk: Talk, client: Client) -> None:
+    items = talk.line.items()
+    made = [item["call_id"] for item in items if item["type"] == "function_call"]
+    outputs = [item["call_id"] for item in items if item["type"] == "function_call_output"]
+    assert outputs == client.outputs
+    assert set(outputs) <= set(made)
+    assert len(made) == len(set(made))
+    for item in items:
+        if item["id"] in client.truncated:
+            words = " ".join(part.get("text") or part.get("transcript") or "" for part in item["content"])
+            assert len(words) <= 3, "it was not heard"
 
 
 def check_audio(talk: Talk, client: Client, *, whole: bool) -> None:

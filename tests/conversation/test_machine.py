@@ -397,6 +397,15 @@ class TestDraining:
         core.pass_time(0)
         assert core.ordered(fx.HangUp) == [fx.HangUp(1)]
 
+    def test_a_transcript_that_went_with_its_connection_is_not_waited_for(self) -> None:
+        core = Core(session=SPOKEN).connect(life=600).say_audio(2)
+        core.hear("input_audio_buffer.speech_stopped", item_id="u", audio_end_ms=2_000)
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None)
+        core.hear_answer("r").fall().restore(session=SPOKEN)
+        core.prepare().restore(session=SPOKEN).give(happen.Suspended())
+        assert core.active == 3
+        assert core.ordered(fx.HangUp) == [fx.HangUp(2)]
+
     def test_without_patience_it_is_hung_up_at_once(self) -> None:
         core = Core(session=SPOKEN, drain_seconds=0).connect(life=600).say_audio(2)
         core.hear("input_audio_buffer.speech_stopped", item_id="u", audio_end_ms=2_000)

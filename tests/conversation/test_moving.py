@@ -117,6 +117,18 @@ class TestHandover:
         assert core.happening(TurnInterrupted).action == "retry"
         assert core.sent(2) == ["response.create"]
 
+    def test_the_handover_after_that_waits_for_pauses_again(self) -> None:
+        core = self.late().give(happen.DeadlinePassed(happen.Deadline.CUT))
+        core.hear_answer("s", to="begun").prepare().restore()
+        assert core.phase() is Phase.PREPARING
+        core.hear("response.done", response={"id": "s", "output": []})
+        core.say_audio().give(happen.Suspended())
+        assert core.phase() is Phase.SETTLING
+        core.hear("conversation.item.input_audio_transcription.delta", item_id="u", delta="x")
+        assert core.told() == ["conversation.item.input_audio_transcription.delta"]
+        core.hear("rate_limits.updated")
+        assert core.told() == ["rate_limits.updated"], "it is heard as long as it was not cut short"
+
     def test_what_it_still_says_afterwards_is_of_no_interest(self) -> None:
         core = Core(session=LISTENING).connect(life=600)
         core.say_text("a").hear_item(core.ordered(fx.Send)[0].event["item"])
@@ -161,6 +173,16 @@ class TestFall:
         assert (lost.start, lost.end) == (0, 2)
         restored = core.happening(ConversationRestored).restored
         assert (restored.audio_forgotten, restored.audio_resent) == (2, 1)
+
+    def test_what_was_on_its_way_when_it_fell_waits_like_the_rest(self) -> None:
+        core = Core(max_queued_audio_seconds=1).connect()
+        core.say_audio(1).say("input_audio_buffer.commit").fall()
+        core.say_audio(1)
+        lost = core.happening(InputDropped)
+        assert (lost.start, lost.end) == (0, 1)
+        core.all.clear()
+        core.restore()
+        assert core.sent(2, ever=True) == ["input_audio_buffer.append"], "there is nothing left to commit"
 
     def test_but_not_what_was_committed(self) -> None:
         core = Core(max_queued_audio_seconds=1).connect()

@@ -55,7 +55,7 @@ class TestOutages:
             talk.line.outage(320)
             began = talk.clock.now()
             await asyncio.sleep(299)
-            assert talk.conversation.phase is Phase.WAITING
+            assert talk.of("voicepilot.ended") == []
             await asyncio.sleep(2)
             assert isinstance(talk.lost, ConversationLostError)
             assert talk.lost.fault.code == "CONVERSATION_LOST"

@@ -65,7 +65,7 @@ def send(state: State, link: Link, entry: Entry) -> None:
 def _shorten(state: State, entry: Entry) -> None:
     """This connection has the answer's words and not its sound, and would refuse; the next one gets what was heard."""
     place = {name: entry.event.get(name, 0) for name in ("item_id", "content_index", "audio_end_ms")}
-    event = {"type": "conversation.item.truncated", **place}
+    event = {"type": "conversation.item.truncated", "event_id": state.event_id(), **place}
     state.mirror.hear(event)
     state.version += 1
     state.journal.drop(entry)
