@@ -6,11 +6,12 @@ import argparse
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.fuzz.folders import folder_of
 from tests.fuzz.targets import TARGETS
 
-GRACE = 120  # seconds a target may take beyond its time, to start and to read its corpus
+GRACE = 300  # seconds a target may take beyond its time, to start and to read its corpus
 
 
 def main() -> int:
@@ -24,26 +25,36 @@ def main() -> int:
 
 
 def _held(name: str, seconds: int) -> bool:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz.guided", name, str(seconds)],
-        stderr=subprocess.STDOUT,
-        stdout=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        timeout=seconds + GRACE,
-        check=False,
-    )
-    (folder_of(name) / "log").write_text(done.stdout, encoding="utf-8")
-    tried = _last(r"stat::number_of_executed_units: +(\d+)", done.stdout)
-    reached = _last(r"cov: (\d+)", done.stdout)
+    folder_of(name).mkdir(parents=True, exist_ok=True)
+    log = folder_of(name) / "log"
+    code = _ended(name, seconds, log)
+    told = log.read_text(encoding="utf-8", errors="replace")
+    tried = _last(r"stat::number_of_executed_units: +(\d+)", told)
+    reached = _last(r"cov: (\d+)", told)
     broken = sorted(file.name for file in folder_of(name).glob("broken-*"))
-    if done.returncode != 0:
-        broken.append(f"exit code {done.returncode}")
+    if code != 0:
+        broken.append(f"exit code {code}")
     verdict = "every promise held" if not broken else f"BROKEN: {', '.join(broken)}"
     print(f"{name:<16} {int(tried or 0):>12,} inputs in {seconds} s, {reached} branches reached: {verdict}", flush=True)
     if broken:
         print(f"Inputs and log are in {folder_of(name)}; an input goes into tests/fuzz/found/{name}/ with the fix.")
     return not broken
+
+
+def _ended(name: str, seconds: int, log: Path) -> int | str:
+    """The exit code of a guided run, or why there is none."""
+    with log.open("w", encoding="utf-8") as written:
+        try:
+            return subprocess.run(
+                [sys.executable, "-m", "tests.fuzz.guided", name, str(seconds)],
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                timeout=seconds + GRACE,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return "none: it did not end"
 
 
 def _last(pattern: str, text: str) -> str:
