@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
+import aiohttp
 import pytest
 from tests.conversation.core import LATER, LISTENING, Core, typed
 from tests.conversation.numbered import FRAME, frames, silence
@@ -13,6 +15,8 @@ from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_manager, a_
 from voicepilot import ConversationLifecycleHooks
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
+from voicepilot.conversation.sockets import WebSocketDialler
+from voicepilot.emulator import RealtimeEmulator
 from voicepilot.errors import AuthenticationError, ConversationClosedError, ConversationLostError
 from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
 from voicepilot.testing.wire import ClientEnd
@@ -285,3 +289,16 @@ class TestAtTheEnd:
         core.give(happen.CloseAsked("closed"))
         assert not core.state.reask
         assert not core.state.turn.asked
+
+
+@pytest.mark.sockets
+async def test_a_connection_does_not_keep_the_key_it_was_opened_with() -> None:
+    """aiohttp keeps the request with the response, and the response with the WebSocket."""
+    dialler = WebSocketDialler()
+    async with RealtimeEmulator() as emulator:
+        socket = await dialler.dial(f"ws{emulator.base_url.removeprefix('http')}/realtime?model=m", "sk-of-nobody")
+        requests = [one for one in gc.get_objects() if isinstance(one, aiohttp.RequestInfo)]
+        assert requests
+        assert "sk-of-nobody" not in str([dict(one.headers) for one in requests])
+        await socket.close()
+        await dialler.dispose()

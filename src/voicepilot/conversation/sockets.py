@@ -262,6 +262,7 @@ class WebSocketDialler:
             fault = fault_of_breakdown(error, _where(request.url)).fault
         else:
             if response.status == 101:
+                request.headers.popall("Authorization")  # else the response keeps it as long as the connection lives
                 return response
             key = Secret(request.headers["Authorization"].removeprefix("Bearer "))
             fault = fault_of_refused_dial(await self._reply(response), key)
