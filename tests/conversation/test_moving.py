@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conversation.core import BY_HAND, LATER, LISTENING, Core
+from tests.conversation.core import BY_HAND, LATER, LISTENING, Core, typed
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
@@ -173,6 +173,34 @@ class TestFall:
         assert (lost.start, lost.end) == (0, 2)
         restored = core.happening(ConversationRestored).restored
         assert (restored.audio_forgotten, restored.audio_resent) == (2, 1)
+
+    def test_a_standby_is_told_what_the_fall_left_of_an_answer(self) -> None:
+        core = Core(session=LISTENING, on_interrupted_turn="report").connect(life=600).prepare()
+        core.hear_answer("r", "yes indeed", to="begun").restore()
+        assert core.sent(2, ever=True) == []
+        core.fall()
+        assert core.phase() is Phase.CONNECTING
+        (told,) = core.ordered(fx.Send)
+        assert told.event["item"]["content"] == [{"type": "output_text", "text": "ye"}]
+        core.acknowledge(told)
+        assert core.active == 2
+
+    def test_what_was_put_between_two_items_stands_between_them(self) -> None:
+        core = Core(session=LISTENING).connect(life=600)
+        for name, previous in (("a", None), ("b", "a")):
+            core.say_text(name).hear("conversation.item.added", item=typed(name), previous_item_id=previous)
+        core.prepare().hear_answer("r", to="begun").restore()
+        core.say_text("c").hear("conversation.item.added", item=typed("c"), previous_item_id="a")
+        core.hear("conversation.item.done", item=typed("c"), previous_item_id="a")
+        core.hear("response.done", response={"id": "r", "output": []})
+        core.give(happen.Suspended())
+        places = {
+            order.event["item"]["id"]: order.event["previous_item_id"]
+            for order in core.ordered(fx.Send, core.all)
+            if order.link == 2 and order.event["type"] == "conversation.item.create"
+        }
+        assert places["c"] == "a"
+        assert places["b"] == "a"
 
     def test_what_was_on_its_way_when_it_fell_waits_like_the_rest(self) -> None:
         core = Core(max_queued_audio_seconds=1).connect()

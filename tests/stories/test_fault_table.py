@@ -16,6 +16,7 @@ from tests.support import World, a_world
 from voicepilot import (
     AuthenticationError,
     ConnectionChanged,
+    ConnectionPhase,
     ConnectionStatus,
     DegradedChanged,
     EphemeralKey,
@@ -220,6 +221,33 @@ class SilentKeys(FakeKeyService):
         await asyncio.sleep(1e6)
 
 
+Report = tuple[ConnectionPhase, ConnectionStatus, Fault | None]
+LIVE: Report = (ConnectionPhase.LIVE, ConnectionStatus.HEALTHY, None)
+MOVING: Report = (ConnectionPhase.MOVING, ConnectionStatus.HEALTHY, None)
+PUT_OFF: Report = (ConnectionPhase.LIVE, ConnectionStatus.DEGRADED, DOWN.fault)
+FALLEN: Report = (ConnectionPhase.CONNECTING, ConnectionStatus.FAILED, DOWN.fault)
+LOST: Report = (ConnectionPhase.CLOSED, ConnectionStatus.FAILED, DOWN.fault)
+
+
+def reporting(*reports: Report) -> Scene:
+    """What a managed connection reports."""
+
+    async def scene(world: World) -> None:
+        for report in reports:
+            world.link(current(world)).report(*report)
+
+    return scene
+
+
+async def start_and_connect(world: World) -> None:
+    await start(world)
+    await reporting(LIVE)(world)
+
+
+async def end(world: World) -> None:
+    await world.manager.end_session()
+
+
 SHORT: dict[str, Any] = {"key_life_seconds": 60}
 ALONE: dict[str, Any] = {"enable_inactivity_timeout": False}
 TALES = {
@@ -242,11 +270,19 @@ TALES = {
     "renewal: the credential is refused or missing": Tale(
         failing(AuthenticationError("401"), renew, after=3), before=start
     ),
+    "renewal: the credential is refused while a managed connection is open": Tale(
+        failing(AuthenticationError("401"), renew), before=start_and_connect
+    ),
     "renewal: the key is another session's": Tale(failing(DOWN, renew, after=3), before=start, keys=ConfusedKeys()),
     "renewal: the session is ended meanwhile": Tale(ended_during(renew), before=start),
     "transport: the connection failed": Tale(report_failure, before=start),
     "transport: the connection is degraded": Tale(report_degraded, before=start),
     "transport: the provider refused the key": Tale(report_refusal, before=start),
+    "connection: it moves to the next in time": Tale(reporting(MOVING, LIVE), before=start_and_connect),
+    "connection: the next one cannot be had in time": Tale(reporting(MOVING, PUT_OFF), before=start_and_connect),
+    "connection: it falls and comes back": Tale(reporting(FALLEN, LIVE), before=start_and_connect),
+    "connection: it falls and is given up": Tale(reporting(FALLEN, LOST), before=start_and_connect),
+    "connection: the session is ended while it is open": Tale(end, before=start_and_connect),
     "time: nobody was active for too long": Tale(waiting(301), before=start),
     "time: nobody was active while recovering": Tale(
         waiting(20), before=start_and_fall_into_recovery, inactivity_timeout_minutes=1.1, max_retry_attempts=9, **SHORT

@@ -149,8 +149,7 @@ def _truncated(state: State, _: Link, event: Json, __: float) -> None:
         state.incoming.stale.add(event["item_id"])
 
 
-def _item_added(state: State, link: Link, event: Json, _: float) -> None:
-    link.known.add(event["item"]["id"])
+def _item_added(state: State, _: Link, event: Json, __: float) -> None:
     entry = state.journal.confirm(event)
     if entry is not None:
         state.mirror.remember(entry.event["item"])
@@ -181,7 +180,6 @@ def _committed(state: State, link: Link, event: Json, now: float) -> None:
     # The item exists from here on, although `added` comes after; between the two a connection may fall.
     state.mirror.hear({"type": "conversation.item.added", **_heard_item(event)})
     state.mirror.keep_audio(event["item_id"], audio, rate=state.journal.rate)
-    link.known.add(event["item_id"])
     count(state, NOTHING_USED)
 
 
