@@ -11,6 +11,7 @@ from tests.recovery.cast import DENIED, DOWN, QUICK, Listener, Operation, a_cont
 from voicepilot.errors import AttemptRefusedError, ConfigurationError, OperationTimeoutError, ProviderUnavailableError
 from voicepilot.recovery import (
     AttemptFailed,
+    AttemptRefused,
     Backoff,
     BreakerOptions,
     Circuit,
@@ -28,9 +29,10 @@ from voicepilot.recovery import (
 )
 from voicepilot.recovery.breaker import Left, Permit, Worked
 from voicepilot.recovery.circuits import seen
+from voicepilot.recovery.executor import REFUSAL_SPREAD
 from voicepilot.recovery.news import Recovery, Result
 from voicepilot.recovery.plan import STEP_LIMIT, run_plan, run_step
-from voicepilot.recovery.policy import delay, share
+from voicepilot.recovery.policy import decide, delay, share
 from voicepilot.testing import VirtualClock
 
 LOGGER = logging.getLogger("voicepilot")
@@ -268,3 +270,52 @@ async def test_a_registrar_logs_where_everything_of_ours_is_logged(caplog: pytes
     registrar.add_step("mend", raises)
     assert await registrar.execute("mend", "s1") is False
     assert [record.name for record in caplog.records] == ["voicepilot"]
+
+
+async def test_every_field_of_what_is_told_of_a_refused_attempt() -> None:
+    executor, heard = an_executor(
+        breaker=BreakerOptions(failures_in_a_row=1, first_break=5),
+        policies={"test": RetryPolicy(backoff=Backoff.NONE, attempts=1)},
+    )
+    with pytest.raises(ProviderUnavailableError):
+        await executor.execute(Operation(DOWN), a_context())
+    context = a_context(endpoint=None, correlation_id="mine")
+    with pytest.raises(AttemptRefusedError) as caught:
+        await executor.execute(Operation(), context)
+    wait = 5 * (1 + REFUSAL_SPREAD * share("mine", 0))
+    assert heard.of(AttemptRefused) == [
+        AttemptRefused(context=context, endpoint="provider", retry_in=wait, cause=DOWN.code)
+    ]
+    assert caught.value.message == f"provider is given a rest after {DOWN.code}; next attempt in {wait:.1f} s"
+    assert [over.fault and over.fault.code for over in heard.of(OperationOver)] == [DOWN.code, caught.value.code]
+
+
+def test_suppression_may_be_nothing_but_not_less() -> None:
+    for good in (0, 0.5):
+        assert RecoveryPlan(suppression=good).suppression == good
+    with pytest.raises(ConfigurationError) as caught:
+        RecoveryPlan(suppression=-0.1)
+    assert caught.value.field == "suppression"
+
+
+def test_a_short_wait_stays_short_where_the_provider_asked_for_nothing() -> None:
+    policy = RetryPolicy(initial=0.25, growth=1, jitter=Jitter.NONE)
+    assert decide(policy, DOWN.fault, 1, 0, "id") == 0.25
+    assert decide(RetryPolicy(initial=4, growth=1, jitter=Jitter.FULL), DOWN.fault, 1, 0, "id") == 4 * share("id", 1)
+
+
+def test_a_wrong_number_is_called_whole_only_where_it_must_be() -> None:
+    with pytest.raises(ConfigurationError, match=r"RetryPolicy\.attempts: must be a whole number, got 'x'"):
+        RetryPolicy(attempts="x")  # type: ignore[arg-type]  # what is refused
+    with pytest.raises(ConfigurationError, match=r"RetryPolicy\.cap: must be a number, got 'x'"):
+        RetryPolicy(cap="x")  # type: ignore[arg-type]  # what is refused
+
+
+async def test_an_observer_that_raises_is_logged_by_what_it_observed(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("mine")
+
+    executor, _ = an_executor()
+    executor.subscribe(OperationOver, broken)
+    await executor.execute(Operation(), a_context())
+    assert [record.getMessage() for record in caplog.records] == ["a recovery observer of OperationOver raised"]
