@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.conversation.core import LATER, LISTENING, Core, typed
 from tests.conversation.numbered import FRAME, frames, silence
-from tests.conversation.world import BY_HAND, VAD_UNWRITTEN, Talk, a_manager, a_talk
+from tests.conversation.world import BY_HAND, TEXT, VAD_UNWRITTEN, Talk, a_manager, a_talk
 
 from voicepilot import ConversationLifecycleHooks
 from voicepilot.conversation import effects as fx
@@ -250,6 +251,79 @@ class TestWhereItIsDialled:
         assert await self.dialled("ws://line.invalid/v1/realtime?model=other", None) == "other"
 
 
+class TestWhatIsNoEvent:
+    async def test_of_a_connection_being_made_ready_is_not_told(self) -> None:
+        async with a_talk(session_life=40) as talk:
+            await talk.until(lambda: len(talk.line.record.connections()) == 2)
+            talk.line._wires[1].client.arrive('{"type": "conversation.item.added", "event_id": "broken"}')
+            talk.line._wires[0].client.arrive('{"type": "conversation.item.added", "event_id": "incomplete"}')
+            await talk.hear_out()
+            assert [event["event_id"] for event in talk.of("conversation.item.added")] == ["incomplete"]
+
+
+class TestASessionThatOnlyTranscribes:
+    """It gives no answers (realtime-wire.md A1), so that it owes none."""
+
+    async def test_is_not_asked_for_one_after_a_fall(self) -> None:
+        core = Core(session={**LISTENING, "type": "transcription"}).connect().say_audio()
+        core.hear("input_audio_buffer.speech_started", audio_start_ms=0, item_id="u")
+        core.hear("input_audio_buffer.speech_stopped", audio_end_ms=900, item_id="u")
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None).fall()
+        assert "voicepilot.turn-interrupted" not in core.told()
+        assert "response.create" not in core.restore().sent(ever=True)
+
+
+class TestASummary:
+    async def talk(self, summarise: Any, check: Callable[[Talk], Awaitable[None]]) -> None:
+        clock = VirtualClock()
+        line = EmulatedLine(clock=clock)
+        async with a_manager(line, FakeKeyService(), clock) as talk:
+            tight = {"replay_token_budget": 40}
+            connect = talk.manager.connect(talk.session_id, url=line.url, config=tight, summarise=summarise, **TEXT)
+            async with connect as talk.conversation:
+                reader = asyncio.create_task(talk.read())
+                for word in ("one", "two", "three"):
+                    await talk.conversation.say(f"{word} " * 8)
+                    await talk.hear_out()
+                line.cut()
+                await asyncio.sleep(1)
+                await check(talk)
+            await reader
+
+    async def test_that_is_no_text_costs_nothing_of_the_conversation(self) -> None:
+        async def check(talk: Talk) -> None:
+            assert len(talk.conversation._driver.state.mirror) == 6
+
+        await self.talk(lambda _: asyncio.sleep(0, 5), check)
+
+    async def test_that_fails_is_told_without_its_words(self, caplog: pytest.LogCaptureFixture) -> None:
+        async def fail(items: tuple[Json, ...]) -> str:
+            raise ValueError(items)
+
+        async def check(_: Talk) -> None:
+            assert "ValueError" in caplog.text
+            assert "one one" not in caplog.text
+
+        await self.talk(fail, check)
+
+    async def test_under_way_ends_with_the_session(self) -> None:
+        ended: list[bool] = []
+
+        async def linger(_: tuple[Json, ...]) -> str:
+            try:
+                await asyncio.sleep(15)
+            finally:
+                ended.append(True)
+            return "late"
+
+        async def check(talk: Talk) -> None:
+            await talk.manager.end_session(talk.session_id)
+            await asyncio.sleep(0)
+            assert ended
+
+        await self.talk(linger, check)
+
+
 class TestAtTheEnd:
     async def test_no_hook_is_called_that_had_to_wait(self) -> None:
         calls: list[str] = []
@@ -283,12 +357,17 @@ class TestAtTheEnd:
                 await talk.conversation.recv()
 
     def test_nothing_that_was_said_stays_in_the_state(self) -> None:
-        core = Core(on_interrupted_turn="retry").connect().say("response.create", response={"instructions": "words"})
+        core = (
+            Core({"instructions": "words"}, on_interrupted_turn="retry")
+            .connect()
+            .say("response.create", response={"instructions": "words"})
+        )
         core.hear_answer("a", to="begun").fall()
         assert core.state.reask
         core.give(happen.CloseAsked("closed"))
         assert not core.state.reask
         assert not core.state.turn.asked
+        assert not core.state.session
 
 
 @pytest.mark.sockets

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import msgspec
 from yarl import URL
@@ -96,6 +97,7 @@ class Driver:
         self._room: asyncio.Event | None = None  # awaited while the reader of the stream does not keep up
         self._full: set[int] = set()  # the connections that are not read because he does not
         self._closing: set[asyncio.Task[None]] = set()
+        self._summaries: WeakSet[asyncio.Task[None]] = WeakSet()  # whoever spawns them keeps them alive
 
     # --- inputs -----------------------------------------------------------------------------------------------------
 
@@ -199,12 +201,14 @@ class Driver:
                 self._call(self._session.resumed)
             case fx.ForgetUtterance(item_id):
                 self._session.forget(item_id)
-            case fx.Summarise(items):
-                if self._summarise is not None:
-                    self._session.spawn(self._sum_up(self._summarise, items), "voicepilot-summary")
+            case fx.Summarise(items) if self._summarise is not None:
+                work = self._sum_up(self._summarise, items)
+                self._summaries.add(self._session.spawn(work, "voicepilot-summary"))
             case fx.Finish(reason, fault):
                 self._drop_timer()
                 self._hooks.clear()
+                for summary in tuple(self._summaries):
+                    summary.cancel()
                 self._finish(reason, fault)
 
     # --- connections ------------------------------------------------------------------------------------------------
@@ -279,12 +283,15 @@ class Driver:
 
     async def _until_there_is_room(self, number: int) -> None:
         """Wait for the reader of the stream, if it is his: a connection being made ready has nothing to tell him."""
-        while self._room is not None and self.state.active is not None and self.state.active.number == number:
+        while self._room is not None and self._carries(number):
             self._full.add(number)
             try:
                 await self._room.wait()
             finally:
                 self._full.discard(number)
+
+    def _carries(self, number: int) -> bool:
+        return self.state.active is not None and self.state.active.number == number
 
     def _hear(self, number: int, text: str) -> None:
         try:
@@ -295,7 +302,8 @@ class Driver:
             self._logger.warning("the provider sent something that is no event to session %s", self._session.session_id)
         elif not is_sound(event):
             self._logger.warning("the provider sent an incomplete event to session %s", self._session.session_id)
-            self._deliver(event)
+            if self._carries(number):
+                self._deliver(event)
         elif event["type"] == "session.created":
             self.apply(Greeted(number, event, self._life(number, event)))
         else:
@@ -358,9 +366,14 @@ class Driver:
             self.apply(Suspended())
 
     async def _sum_up(self, summarise: Summariser, items: tuple[Json, ...]) -> None:
-        async with asyncio.timeout(SUMMARY_LIMIT):
-            text = await summarise(items)
-        self.apply(Summarised(tuple(str(item["id"]) for item in items), text))
+        try:
+            async with asyncio.timeout(SUMMARY_LIMIT):
+                text: object = await summarise(items)
+        except Exception as error:  # its text may quote what was said, and so may its traceback
+            self._logger.warning("the summary of session %s raised %s", self._session.session_id, type(error).__name__)
+            return
+        if isinstance(text, str):
+            self.apply(Summarised(tuple(str(item["id"]) for item in items), text))
 
 
 CONFUSED = Fault(

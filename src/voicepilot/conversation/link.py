@@ -112,8 +112,8 @@ class Link:
 
     @property
     def answers_by_itself(self) -> bool:
-        """Whether a turn that the server found is answered without being asked."""
-        detection = turn_detection(self.session)
+        """Whether a turn that the server found is answered without being asked; a transcription session's never is."""
+        detection = turn_detection(self.session) if self.session.get("type") != "transcription" else None
         return detection is not None and detection.get("create_response", True) is not False
 
     @property

@@ -360,7 +360,7 @@ def _end(state: State, reason: str, fault: Fault | None) -> None:
     state.journal.clear()
     state.mirror.clear()
     state.reask.clear()
-    state.turn = Turn()
+    state.turn, state.session = Turn(), {}
 
 
 def active(state: State) -> Link:
