@@ -101,7 +101,15 @@ class TestFigures:
             assert connected(world) == [1]
             again.dispose()
             assert connected(world) == [0]
-            assert world.telemetry._metrics._outages == again._metrics._outages == {}
+
+    async def test_an_outage_that_dispose_cut_short_is_forgotten(self) -> None:
+        async with a_watched_world() as world:
+            link = await a_call(world)
+            await fall(link, 1)
+            world.telemetry.dispose()
+            link.report(LIVE, HEALTHY)
+            assert outages(world) == {}
+            assert world.telemetry._metrics._outages == {}
 
     async def test_a_handover_is_one_and_one_that_is_put_off_is_a_failure(self) -> None:
         async with a_watched_world() as world:
