@@ -47,6 +47,29 @@ class TestHandover:
         core.hear("response.done", response={"id": "r", "output": []})
         assert core.phase() is Phase.SUSPENDING
 
+    def test_it_waits_for_what_was_said_to_be_confirmed(self) -> None:
+        core = self.ready().say_text("a").restore()
+        assert core.phase() is Phase.PREPARING
+        core.hear("conversation.item.added", item=typed("a"), previous_item_id=None)
+        assert core.phase() is Phase.SUSPENDING
+
+    def test_it_waits_for_an_answer_that_the_server_owes_but_not_for_ever(self) -> None:
+        core = self.ready().say_audio(2)
+        core.hear("input_audio_buffer.speech_stopped", item_id="u", audio_end_ms=2_000)
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None).restore()
+        assert core.phase() is Phase.PREPARING
+        core.listen(6).give(happen.Ponged(1))
+        assert core.phase() is Phase.SUSPENDING
+
+    def test_it_waits_for_speech_to_end(self) -> None:
+        core = self.ready().say_audio(2)
+        core.hear("input_audio_buffer.speech_started", item_id="u", audio_start_ms=0).restore()
+        assert core.phase() is Phase.PREPARING
+
+    def test_audio_alone_is_no_reason_to_wait(self) -> None:
+        core = self.ready().say_audio().restore()
+        assert core.phase() is Phase.SUSPENDING
+
     def test_what_is_said_while_it_moves_waits_for_the_new_connection(self) -> None:
         core = self.ready().restore()
         core.say_text("a")
