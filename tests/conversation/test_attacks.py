@@ -205,6 +205,23 @@ class TestALongFrame:
         talk = await self.send(pace=100_000)
         assert talk.types()[1:] == ["conversation.item.added", "conversation.item.done", "voicepilot.ended"]
 
+    @pytest.mark.parametrize("count", [1, 100])
+    async def test_of_a_replay_may_take_longer_than_an_attempt_that_does_not_get_on(self, count: int) -> None:
+        clock = VirtualClock()
+        line = NarrowLine(clock=clock)
+        line.pace = 1e9
+        async with a_manager(line, FakeKeyService(), clock) as talk:
+            async with talk.manager.connect(talk.session_id, url=line.url) as talk.conversation:
+                reader = asyncio.create_task(talk.read())
+                for _ in range(count):
+                    await talk.conversation.say("x" * (3_000_000 // count), respond=False)
+                await talk.hear_out()
+                line.pace = 30_000 if count > 1 else 250_000
+                line.cut()
+                await asyncio.sleep(200)
+                assert [event.attempts for event in talk.of("voicepilot.restored")] == [1]
+            await reader
+
     async def test_that_is_stuck_does_not(self) -> None:
         assert (await self.send(pace=0)).of("voicepilot.reconnecting")
 

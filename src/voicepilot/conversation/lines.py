@@ -24,9 +24,9 @@ class Line:
     """One connection, from the order to dial it until it is hung up."""
 
     __slots__ = (
+        "_left",
         "_opened_at",
         "_spawn",
-        "_unsent",
         "_waiting",
         "_writer_waits",
         "_writing",
@@ -44,7 +44,7 @@ class Line:
         self.hung_up = False
         self._opened_at = 0.0
         self._spawn = spawn
-        self._unsent = 0  # bytes that the other side had not taken when it was last looked at
+        self._left = (0, 0)  # events to write, and bytes the other side had not taken, when it was last looked at
         self._waiting: deque[Json] = deque()
         self._writing = False
         self._writer_waits = False  # whoever puts something will write it himself
@@ -68,8 +68,8 @@ class Line:
     def is_taking(self) -> bool:
         """Whether the other side took some of what was still to be sent when this was last asked: so it lives."""
         socket: object = self.socket
-        before, self._unsent = self._unsent, socket.unsent if isinstance(socket, Buffered) else 0
-        return self._unsent < before
+        before, self._left = self._left, (len(self._waiting), socket.unsent if isinstance(socket, Buffered) else 0)
+        return self._left[0] < before[0] or self._left[1] < before[1]
 
     def put(self, event: Json) -> None:
         """Have `event` written behind those before it."""

@@ -53,7 +53,7 @@ class ConversationConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How long a lost connection is tried to be replaced before the conversation is given up."""
 
     restore_timeout_seconds: float = 10
-    """How long one attempt to dial, configure and replay may take."""
+    """How long one attempt to dial, configure and replay may take; a replay that is still being taken, longer."""
 
     drain_seconds: float = 5
     """How long a connection that was moved away from is still heard, for transcripts that are under way."""

@@ -9,7 +9,7 @@ from voicepilot.conversation.flowing import let_go, send_waiting
 from voicepilot.conversation.happenings import InputDropped
 from voicepilot.conversation.inputs import Heard, Ponged, Said, Silent, Summarised
 from voicepilot.conversation.journal import APPEND, COMMIT, CREATE, RESPOND, Entry
-from voicepilot.conversation.link import Link, audio_rate
+from voicepilot.conversation.link import Link, Stage, audio_rate
 from voicepilot.conversation.restoring import merged
 from voicepilot.conversation.state import Json, Phase, State
 from voicepilot.conversation.usage import usage_of
@@ -294,6 +294,8 @@ def note_answer(state: State, given: Ponged, now: float) -> None:
     link = _link(state, given.link)
     if given.excused:
         link.excuse(now)
+        if link.stage is Stage.REPLAYING:
+            link.limit_at = max(link.limit_at, now + state.config.restore_timeout_seconds)
     else:
         link.note_alive(now)
 
