@@ -6,12 +6,17 @@ from collections import Counter
 
 import pytest
 
+from voicepilot.events import StateChanged
+from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.phases import Phase
+from voicepilot.lifecycle.session import Session
 from voicepilot.sim import INVARIANTS, Outcome, Plan, Setup, report_on, scenario_named
 from voicepilot.sim.history import COLUMNS, History
 from voicepilot.sim.invariants import Broken, Judge
 from voicepilot.sim.provider import Asked
 from voicepilot.sim.report import facts, lines
 from voicepilot.sim.storms import highest
+from voicepilot.testing.virtual import EPOCH
 
 PLAN = Plan(scenario=scenario_named("calm-day"), sessions=2, hours=1, seed=9)
 
@@ -62,6 +67,20 @@ def test_the_digest_knows_the_order() -> None:
         for each in order:
             history.asked(each)
     assert one.digest != other.digest
+
+
+def test_the_digest_knows_what_events_say() -> None:
+    session = Session(session_id="s", created_at=EPOCH, last_activity=EPOCH, config=SessionConfig())
+    digests = set()
+    for reason, at in (("renewed", 1.0), ("paused", 1.0), ("paused", 1.001)):
+        history = History(10)
+        moved = StateChanged(
+            session=session, at=EPOCH + at, previous_state=Phase.RENEWING, new_state=Phase.ACTIVE, reason=reason
+        )
+        history.told(moved)
+        digests.add(history.digest)
+    assert len(digests) == 3
+    assert history.counts["state-changed"] == 1
 
 
 def test_the_busiest_second_of_a_stretch() -> None:
