@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.cli.histories import frame
+
 from voicepilot import SessionManager
 from voicepilot.cli.demo.call import ASKING, CRASHING, FOUND, GREETING, LAST, OPTIONS, TOOL, LongCaller, answer
 from voicepilot.cli.demo.carried import differences, items_of
+from voicepilot.emulator.record import Frame
 from voicepilot.testing import EmulatedLine, FakeKeyService, VirtualClock
 
 
@@ -62,6 +65,15 @@ async def test_everything_that_was_said_is_known_to_the_last_connection_and_to_t
     assert differences(said, items_of(frames)) == []
     tones = {text.split(" ")[0]: tone for _, text, tone in call.told}
     assert tones == {"moved": "good", "the": "good", "back": "good"}
+
+
+def test_an_item_stands_where_the_provider_put_it() -> None:
+    def said(item_id: str, after: str | None) -> list[Frame]:
+        item = {"id": item_id, "type": "message", "role": "user", "content": [{"type": "input_text", "text": item_id}]}
+        return [frame(f"conversation.item.{step}", item=item, previous_item_id=after) for step in ("added", "done")]
+
+    sent = [*said("a", None), *said("c", "a"), *said("b", "a")]
+    assert items_of(sent) == (("user", "a"), ("user", "b"), ("user", "c"))
 
 
 async def test_whoever_loses_the_call_is_told_and_waits_for_nothing() -> None:

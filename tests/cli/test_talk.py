@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.test_processes import ENVIRONMENT, PATIENCE, VOICEPILOT, first_line, started
+from tests.cli.test_processes import ENVIRONMENT, PATIENCE, VOICEPILOT, emulator, first_line, started
 
 from voicepilot.cli.talk import typed_lines
 
@@ -120,6 +121,15 @@ def test_a_provider_that_is_not_there_is_told_in_one_line() -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_another_provider_is_named() -> None:
+    with emulator() as ready:
+        done = talked("hello\n", OPENAI_API_KEY="sk-any-0123", OPENAI_BASE_URL=ready["base_url"])
+    shown = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"-- connected to gpt-realtime\S* at 127\.0\.0\.1", shown[0])
+    assert shown[2:3] == ["< hello"]
+
+
 def test_audio_without_sounddevice_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "sounddevice.py").write_text("raise ImportError", encoding="utf-8")
     done = talked("hello\n", "--emulator", "--audio", PYTHONPATH=str(tmp_path))
@@ -144,17 +154,11 @@ def test_with_audio_the_devices_are_opened_started_and_closed(tmp_path: Path) ->
 
 
 async def test_lines_are_what_is_between_line_ends_however_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
-    with open(reader, encoding="utf-8") as stdin:  # noqa: ASYNC230, PTH123 - a descriptor
+    pieces = [b"gr\xc3", b"\xbc\xc3\x9f dich\n\nzwei\nhal", b"b\xff", b""]
+    with Path(os.devnull).open(encoding="utf-8") as stdin:  # noqa: ASYNC230 - /dev/null
         monkeypatch.setattr(sys, "stdin", stdin)
-        lines = typed_lines()
-        got = []
-        for piece, whole in ((b"gr\xc3", 0), (b"\xbc\xc3\x9f dich\n\nzwei\nhal", 3), (b"b\xff", 0)):
-            os.write(writer, piece)
-            got += [await anext(lines) for _ in range(whole)]
-        os.close(writer)
-        got += [line async for line in lines]
-    assert got == ["grüß dich", "", "zwei", "halb\ufffd"]
+        monkeypatch.setattr(os, "read", lambda *_: pieces.pop(0))
+        assert [line async for line in typed_lines()] == ["grüß dich", "", "zwei", "halb\ufffd"]
 
 
 async def test_no_input_at_all_is_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,3 +22,18 @@ async def test_what_is_not_kept_is_not_counted() -> None:
     transcripts = Transcripts(TranscriptStore(PrivacyController()))
     assert transcripts.add("a", "user", "hello") is None
     assert transcripts.kept == {}
+
+
+async def test_what_a_managed_connection_hears_is_counted_and_what_is_said_again_once() -> None:
+    def finished(item_id: str, text: str) -> dict[str, str]:
+        return {"type": "response.output_text.done", "item_id": item_id, "text": text}
+
+    async with PrivacyController() as controller:
+        transcripts = Transcripts(TranscriptStore(controller))
+        for _ in range(2):
+            transcripts.hear("a", finished("one", "hello"))
+        transcripts.hear("a", finished("two", "cut"))
+        transcripts.drop("a", "two")
+        transcripts.hear("a", finished("three", "my card is 4111 1111 1111 1111"))
+        assert [turn.text for turn in transcripts.turns("a")] == ["hello", "my card is [card]"]
+        assert transcripts.kept == {"a": 2}

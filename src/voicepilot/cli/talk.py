@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from voicepilot.cli.audio import open_headset
 from voicepilot.cli.running import Stopper, run
@@ -18,6 +19,7 @@ from voicepilot.cli.terminal import Page, Terminal
 from voicepilot.emulator import RealtimeEmulator
 from voicepilot.errors import ConfigurationError, MissingCredentialsError, SessionStartError
 from voicepilot.runtime.manager import SessionManager
+from voicepilot.runtime.vault import SessionCredential
 
 EMULATED_KEY = "sk-talk-the-emulator-takes-any"
 EMULATED_LIFE = 30.0
@@ -50,7 +52,7 @@ def talk(
                 )
             )
             page = Page(stopper.lost)
-            page.note(f"connected to {'an emulated provider on this machine' if emulated else 'the provider'}")
+            page.note(f"connected to {_provider(manager.credential(session.session_id), emulated=emulated)}")
             if headset is not None:
                 headset.start()
             drop = partial(emulator.faults.add, "live:drop") if emulator else None
@@ -70,6 +72,12 @@ def _manager(emulator: RealtimeEmulator | None, settings: Mapping[str, Any]) -> 
         return SessionManager.from_settings(**settings)
     address = {"profile": "openai", "base_url": emulator.base_url}
     return SessionManager.from_settings(**{**settings, **address}, credential=EMULATED_KEY)
+
+
+def _provider(credential: SessionCredential, *, emulated: bool) -> str:
+    if emulated:
+        return "an emulated provider on this machine"
+    return f"{credential.model or 'a model'} at {urlsplit(credential.websocket_url or '').hostname or 'the provider'}"
 
 
 def _options(instructions: str | None, *, audio: bool, emulated: bool) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _crash(history: History) -> Finding:
         broken.append(f"it came back {call.falls} times, not once")
     if call.asked_again != 1:
         broken.append(f"{call.asked_again} answers were asked for again, not the one that was cut")
-    return f"back after {call.outage:.2f} s; the answer it cut was asked for again", broken
+    return f"back after {call.outage:.2f} s; {call.asked_again} answer that it cut was asked for again", broken
 
 
 def _transcribed(history: History) -> Finding:

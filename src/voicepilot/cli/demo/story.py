@@ -190,8 +190,8 @@ class Story:
         began = self._emulator.now()
         async with self._manager.connect(session.session_id, **OPTIONS) as conversation:
             caller = LongCaller(who, conversation, self._hear_of)
-            async with asyncio.TaskGroup() as listening:
-                listening.create_task(caller.listen(), name="demo-long-caller")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(caller.listen(), name="demo-long-caller")
                 await self._talk_across(caller)
                 await conversation.close()
         turns = self._transcripts.turns(session.session_id)
