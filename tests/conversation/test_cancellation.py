@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.conversation.world import TEXT, Talk, a_manager
+from tests.conversation.world import TEXT, Talk, a_manager, a_talk
 from tests.runtime.test_cancellation import Injector
 
 from voicepilot import KeyRequest
@@ -170,3 +170,16 @@ def test_a_cancellation_at_any_await_leaves_nothing(act: Act) -> None:
             break
         hits[injector.hit] += 1
     assert hits.total() >= (act is not close_while_dialling), "there is nothing to wait for yet"
+
+
+async def test_a_reader_that_gives_up_takes_nothing_from_another() -> None:
+    async with a_talk(read=False) as talk:
+        conversation = talk.conversation
+        while (await conversation.recv()).type != "session.updated":
+            pass
+        readers = [asyncio.create_task(conversation.recv()) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        readers[0].cancel()
+        await asyncio.sleep(0.1)
+        await conversation.say("one", respond=False)
+        assert (await readers[1]).type == "conversation.item.added"
