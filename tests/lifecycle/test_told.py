@@ -9,6 +9,7 @@ from voicepilot.errors import ConfigurationError, Fault, FaultDomain
 from voicepilot.events import ErrorType, RenewalCompleted, RenewalFailed, SessionEnded, SessionErrorEvent
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.diagnostics import TimerStatus, diagnose
 from voicepilot.lifecycle.effects import AnswerRenewal
 from voicepilot.lifecycle.inputs import ConfigUpdated, EndRequested, KeyRejected, PauseRequested, RenewRequested
 from voicepilot.lifecycle.session import Session
@@ -185,3 +186,33 @@ def test_a_renewal_of_what_is_over_says_so() -> None:
     result = driver.last(AnswerRenewal).result
     assert result.error is not None
     assert (result.success, result.error.code) == (False, "SESSION_NOT_ACTIVE")
+
+
+def test_a_session_that_went_live_after_a_failure_holds_no_error_any_more() -> None:
+    driver = Driver()
+    driver.begin()
+    driver.fail(DOWN)
+    driver.pass_time(5)
+    driver.mint()
+    driver.finish_hook()
+    assert (driver.see().last_error, driver.see().failures) == (None, 0)
+
+
+def test_a_paused_timer_says_what_is_left_of_it() -> None:
+    driver = Driver(inactivity_timeout_minutes=1)
+    driver.go_live()
+    driver.pass_time(10)
+    driver.tell(PauseRequested())
+    driver.pass_time(30)
+    inactivity = diagnose(driver.see(), driver.now).timers.inactivity
+    assert inactivity == TimerStatus(is_active=False, remaining=50, is_paused=True)
+    without = Driver()
+    without.go_live()
+    without.tell(PauseRequested())
+    assert diagnose(without.see(), without.now).timers.inactivity == TimerStatus(is_active=False)
+
+
+def test_the_jitter_of_a_wait_is_half_of_it_and_depends_on_session_and_mint() -> None:
+    config = SessionConfig(retry_backoff_ms=4_000)
+    session = Session(session_id="s", created_at=BEGIN, last_activity=BEGIN, config=config, failures=2, tickets=7)
+    assert deadlines.next_attempt(session, BEGIN, asked=None) == BEGIN + 8 * (0.5 + deadlines.share("s", 7) / 2)
