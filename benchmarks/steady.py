@@ -27,6 +27,9 @@ MARGIN = 10.0
 BATCH = 0.01
 """Seconds between two handfuls of starts, which are spread over one heartbeat."""
 
+SETTLE = 5.0
+"""Seconds in which what starting left behind is worked off."""
+
 WINDOWS = 6
 WINDOW = 5.0
 
@@ -54,6 +57,7 @@ async def manager_load() -> Load:
             for _ in range(round(MANY * BATCH / BEAT)):
                 await manager.start_session()
             await asyncio.sleep(max(0.0, began + batch * BATCH - time.monotonic()))
+        await asyncio.sleep(SETTLE)
         manager.on_session_renewed(renewing)
         return await _windows(late)
 
