@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from tests.conversation.core import LATER, LISTENING, Core, typed
 from tests.conversation.numbered import FRAME, frames, silence
-from tests.conversation.world import BY_HAND, TEXT, VAD_UNWRITTEN, Talk, a_manager, a_talk
+from tests.conversation.world import BY_HAND, TEXT, VAD_UNWRITTEN, Talk, a_manager, a_talk, leftovers
 
 from voicepilot import ConversationLifecycleHooks
 from voicepilot.conversation import effects as fx
@@ -398,3 +398,14 @@ async def test_a_connection_does_not_keep_the_key_it_was_opened_with() -> None:
         assert "sk-of-nobody" not in str([dict(one.headers) for one in requests])
         await socket.close()
         await dialler.dispose()
+
+
+async def test_an_end_cancels_the_dial_under_way() -> None:
+    """PRODUCT.md: it cancels what the session was waiting for (mint, hook, dial)."""
+    async with a_talk() as talk:
+        talk.line.faults.add("connect:hang")
+        talk.line.cut()
+        await talk.until(lambda: talk.conversation.phase == "connecting")
+        await talk.manager.end_session(talk.session_id)
+        await asyncio.sleep(0.1)
+        assert [name for name in leftovers() if "connection" in name] == []

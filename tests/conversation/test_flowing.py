@@ -11,6 +11,7 @@ from tests.conversation.world import a_talk
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
+from voicepilot.conversation.happenings import TurnInterrupted
 
 APPEND = "input_audio_buffer.append"
 
@@ -71,6 +72,45 @@ class TestAnAnswerAtATime:
         core = Core().connect().say("response.create", event_id="first").say("response.create")
         core.all.clear()
         core.hear("error", error={"message": "no", "event_id": "first"})
+        assert sent(core) == ["response.create"]
+
+
+class TestAnAnswerThatNeverEnds:
+    """What waits for its end does not wait for ever, as long as the connection lives."""
+
+    def live_on(self, core: Core, seconds: int) -> Core:
+        for _ in range(seconds // 4):
+            core.now += 4
+            core.give(happen.Ponged(core.active))
+        return core
+
+    def test_what_waits_goes_after_a_minute_without_a_sign_of_it(self) -> None:
+        core = answering(Core()).say("response.create")
+        self.live_on(core, 56)
+        assert sent(core) == []
+        self.live_on(core, 8)
+        assert sent(core) == ["response.create"]
+        gone = core.happening(TurnInterrupted)
+        assert (gone.response_id, gone.action) == ("r", "report")
+
+    def test_one_that_never_began_is_not_told_of(self) -> None:
+        core = Core().connect().say("response.create").say("response.create")
+        self.live_on(core, 64)
+        assert sent(core) == ["response.create", "response.create"]
+        assert not [one for one in core.all if isinstance(one, fx.Yield)]
+
+    def test_one_that_goes_on_for_long_is_waited_for(self) -> None:
+        core = answering(Core()).say("response.create")
+        for _ in range(30):
+            self.live_on(core, 8)
+            core.hear("response.output_text.delta", item_id="i", delta="…")
+        assert sent(core) == []
+
+    def test_other_events_are_no_sign_of_it(self) -> None:
+        core = answering(Core()).say("response.create")
+        for _ in range(70):
+            core.now += 1
+            core.hear("rate_limits.updated")
         assert sent(core) == ["response.create"]
 
 

@@ -264,3 +264,36 @@ class TestFall:
             core.say_audio().listen(1)
         core.fall().restore()
         assert 5 <= core.happening(ConversationRestored).restored.audio_resent <= 8
+
+
+class TestNoUse:
+    """What is said again to each connection may be what ends it."""
+
+    def test_connections_that_fall_at_once_are_not_dialled_for_ever(self) -> None:
+        core = Core().connect()
+        falls = 0
+        while core.phase() is not Phase.OVER:
+            core.fall()
+            falls += 1
+            assert falls < 50
+            if core.phase() is Phase.WAITING:
+                core.pass_time(10)
+            if core.phase() is Phase.CONNECTING:
+                core.restore()
+        (end,) = core.ordered(fx.Finish, core.all)
+        assert end.fault is not None
+        assert (end.fault.code, end.fault.cause) == ("CONVERSATION_LOST", LATER.code)
+
+    def test_an_answer_that_ends_every_connection_is_not_asked_for_for_ever(self) -> None:
+        core = Core().connect()
+        core.say("response.create")
+        for _ in range(20):
+            core.now += 10  # long enough to be of use, so that there is no pause
+            core.state.active.note_alive(core.now) if core.state.active else None
+            core.hear("response.created", response={"id": "r"})
+            core.fall().restore()
+        actions = [
+            one.event.action for one in core.ordered(fx.Yield, core.all) if isinstance(one.event, TurnInterrupted)
+        ]
+        assert actions[0] == "retry"
+        assert actions[-1] == "report"

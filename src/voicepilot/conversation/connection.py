@@ -148,7 +148,8 @@ class Conversation:
 
     async def update(self, **session: Any) -> None:
         """Change the session's options (`session.update`); the next connections get them too."""
-        await self.send({"type": "session.update", "session": {"type": "realtime", **session}})
+        kind = {"type": "realtime"} if self._driver.state.is_typed() else {}
+        await self.send({"type": "session.update", "session": {**kind, **session}})
 
     async def say(self, text: str, *, respond: bool = True) -> None:
         """Say something in writing as the user and, unless told otherwise, ask for an answer."""

@@ -231,7 +231,7 @@ class Driver:
     async def _hold(self, number: int, line: Line) -> None:
         """Open a connection, and read it until it is over."""
         try:
-            socket = await self._dial(line)
+            socket = await self._dial()
         except Exception as error:
             self.apply(DialFailed(number, _fault_of(error)))
             return
@@ -246,10 +246,9 @@ class Driver:
             if not line.hung_up:  # else whoever did closes it
                 await socket.close()
 
-    async def _dial(self, line: Line) -> Socket:
+    async def _dial(self) -> Socket:
         credential = await self._session.fresh_credential()
         url = self._address(credential)
-        line.dialling = True
         async with asyncio.timeout(self.state.config.restore_timeout_seconds):
             dial = partial(self._dialler.dial, url, credential.reveal())
             return await self._session.through_breaker(dial, endpoint=URL(url).host_port_subcomponent or url)
@@ -332,7 +331,7 @@ class Driver:
         if line.socket is not None:
             self._closing.add(task := self._session.spawn(line.socket.close(), "voicepilot-hang-up"))
             task.add_done_callback(self._closing.discard)
-        elif line.task is not None and not line.dialling:  # a dial under way ends by itself, and its socket is closed
+        elif line.task is not None:
             line.task.cancel()
 
     async def until_closed(self) -> None:

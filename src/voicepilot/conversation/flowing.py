@@ -8,9 +8,16 @@ must not know it yet. The user's audio goes on, unless its turn is to be closed 
 from __future__ import annotations
 
 from voicepilot.conversation.effects import Send, Yield
+from voicepilot.conversation.happenings import TurnInterrupted
 from voicepilot.conversation.journal import APPEND, CLEAR, COMMIT, CREATE, LASTING, RESPOND, TRUNCATE, Entry
 from voicepilot.conversation.link import Link
-from voicepilot.conversation.state import State
+from voicepilot.conversation.state import Phase, State
+
+FLOWING = frozenset({Phase.LIVE, Phase.PREPARING})
+"""Where input is sent at once."""
+
+PATIENCE = 60.0
+"""Seconds without a sign of an answer after which what waits for its end waits no longer."""
 
 
 def let_go(state: State, link: Link, entry: Entry) -> None:
@@ -46,6 +53,24 @@ def send_waiting(state: State, link: Link) -> tuple[int, float]:
     for entry in entries:
         let_go(state, link, entry)
     return len(entries), sum(entry.end - entry.start for entry in entries)
+
+
+def stop_waiting(state: State, now: float) -> None:
+    """An answer that is never heard of again must not hold up all others: say so, and let go of what waits for it."""
+    link = state.active
+    if not state.waits or link is None or state.phase not in FLOWING or now - state.answered_at < PATIENCE:
+        return
+    state.answered_at = now
+    for response_id in state.turn.asked:
+        left = state.mirror.abandon(response_id, keep_partial=True)
+        gone = TurnInterrupted(
+            at=now, response_id=response_id, action="report", kept=left.kept, dropped=left.dropped, text=left.text
+        )
+        state.out.append(Yield(gone))
+    state.turn.asked.clear()
+    state.reask.clear()
+    state.journal.forget_asked()
+    send_waiting(state, link)
 
 
 def send(state: State, link: Link, entry: Entry) -> None:

@@ -6,6 +6,9 @@ from voicepilot.conversation.inputs import DialFailed, Fell, Heard, Input
 from voicepilot.conversation.link import Stage
 from voicepilot.conversation.state import State
 
+MOST_FLAPS = 20
+"""Connections in a row that fall at once before the conversation is given up; about two minutes, with the pauses."""
+
 STEADY = 5.0
 """Seconds after which a connection was of use even if nobody wanted an answer."""
 
@@ -91,6 +94,11 @@ def was_cut_short(state: State, _: Input, __: float) -> bool:
 def was_abandoned(state: State, _: Input, __: float) -> bool:
     """Whether there is nothing to move to any more, and what the old connection had to say is settled without it."""
     return state.forced and state.incoming is None
+
+
+def is_hopeless(state: State, _: Input, __: float) -> bool:
+    """Whether so many connections in a row were of no use that the next will not be either."""
+    return state.flaps >= MOST_FLAPS
 
 
 def was_left_alone(state: State, _: Input, __: float) -> bool:

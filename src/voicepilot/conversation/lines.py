@@ -31,7 +31,6 @@ class Line:
         "_writer_waits",
         "_writing",
         "_written",
-        "dialling",
         "hung_up",
         "socket",
         "task",
@@ -40,7 +39,6 @@ class Line:
     def __init__(self, spawn: Spawn) -> None:
         self.task: asyncio.Task[None] | None = None
         self.socket: Socket | None = None
-        self.dialling = False
         self.hung_up = False
         self._opened_at = 0.0
         self._spawn = spawn

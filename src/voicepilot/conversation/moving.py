@@ -33,6 +33,9 @@ from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
 Action = Literal["retry", "report", "complete"]
 
+MOST_REASKED = 8
+"""Times that answers are asked for again before one is heard to its end: it may be the answer that ends connections."""
+
 CUT_RESERVE = 1.0
 """Seconds before the cut at which the end of an answer is awaited no longer; a quarter of the deadline, if less."""
 
@@ -271,12 +274,12 @@ def _interrupt(state: State, now: float) -> None:
         _settle_answer(state, response_id, asked, now, unwanted=response_id in turn.cancelled)
     if turn.owed_until is not None and turn.owed_until > now:
         _ask_again(state, None)
-        action = state.config.on_interrupted_turn
+        action: Action = "retry" if state.reask else "report"
         state.out.append(Yield(TurnInterrupted(at=now, response_id=None, action=action)))
 
 
 def _settle_answer(state: State, response_id: str, asked: Json | None, now: float, *, unwanted: bool) -> None:
-    retry = state.config.on_interrupted_turn == "retry" and not unwanted
+    retry = state.config.on_interrupted_turn == "retry" and not unwanted and state.reasked < MOST_REASKED
     left = state.mirror.abandon(response_id, keep_partial=not retry)
     action: Action
     if left.kept and not left.unfinished:
@@ -297,7 +300,8 @@ def _settle_answer(state: State, response_id: str, asked: Json | None, now: floa
 
 
 def _ask_again(state: State, asked: Json | None) -> None:
-    if state.config.on_interrupted_turn == "retry":
+    if state.config.on_interrupted_turn == "retry" and state.reasked < MOST_REASKED:
+        state.reasked += 1
         state.reask.append({**(asked or {"type": RESPOND}), "event_id": state.event_id()})
 
 
@@ -319,6 +323,19 @@ def give_up(state: State, _: Input, now: float) -> None:
         retryable=True,
         domain=state.faulted.domain if state.faulted else FaultDomain.TRANSPORT,
         cause=state.faulted.code if state.faulted else None,
+    )
+    _end(state, "connection-lost", fault)
+
+
+def lose_patience(state: State, given: Fell, now: float) -> None:
+    """One connection after the other fell before it was of any use."""
+    fault = Fault(
+        code="CONVERSATION_LOST",
+        message=f"{state.flaps} connections in a row fell as soon as they were restored: {given.fault.message}",
+        remediation="See the reason; something that is said again to each connection may be what ends it.",
+        retryable=True,
+        domain=given.fault.domain,
+        cause=given.fault.code,
     )
     _end(state, "connection-lost", fault)
 

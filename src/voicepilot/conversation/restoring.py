@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from voicepilot.conversation.effects import Dial, Send, Summarise, Yield
+from voicepilot.conversation.effects import Dial, Report, Send, Summarise, Yield
 from voicepilot.conversation.happenings import Lost
 from voicepilot.conversation.inputs import Dialled, Greeted, Heard, Input, Unconfirmed
 from voicepilot.conversation.link import Link, Stage, audio_rate
 from voicepilot.conversation.state import Json, State
 from voicepilot.errors import Fault, FaultDomain
+from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
 DEFAULT_LIFE = 3_600.0
 """Seconds a connection lives where the provider does not say (realtime-wire.md B3)."""
@@ -44,6 +45,9 @@ def greet(state: State, given: Greeted, now: float) -> None:
     link.cut_at = now + min(lives, default=DEFAULT_LIFE)
     if not state.connected:
         state.out.append(Yield(dict(given.event)))
+    if state.active is None:
+        status = ConnectionStatus.DEGRADED if state.connected else ConnectionStatus.UNKNOWN
+        state.out.append(Report(ConnectionPhase.RESTORING, status))
     if state.session:
         _configure(state, link, now)
     else:

@@ -21,6 +21,7 @@ from voicepilot.conversation.guards import (
     has_still_to_learn,
     incoming_is_synced,
     is_behind,
+    is_hopeless,
     is_settled,
     may_move,
     options_refused,
@@ -147,6 +148,7 @@ RULES: tuple[Rule, ...] = (
     # A connection falls.
     Rule(CARRIED,              (Fell, ACTIVE),          move.lose,                 OVER,       when=cannot_be_cured),
     Rule(CARRIED,              (Fell, ACTIVE),          move.fall,                 CONNECTING, when=was_steady),
+    Rule(CARRIED,              (Fell, ACTIVE),          move.lose_patience,        OVER,       when=is_hopeless),
     Rule(CARRIED,              (Fell, ACTIVE),          move.fall_again,           WAITING),
     Rule(LASTING,              (Fell, DRAINING),        move.release),
 

@@ -57,6 +57,7 @@ class State:
 
     __slots__ = (
         "active",
+        "answered_at",
         "attempts",
         "cleared",
         "config",
@@ -82,6 +83,7 @@ class State:
         "phase",
         "prepare_at",
         "reask",
+        "reasked",
         "retry_at",
         "serial",
         "session",
@@ -123,6 +125,8 @@ class State:
         self.cleared = False  # the old connection has taken note that its uncommitted audio is ours again
         self.must_move = False  # the cut is near: move whoever speaks
         self.forced = False  # the end of an answer was not awaited
+        self.answered_at = 0.0  # when an answer was asked for last, or something of one was heard
+        self.reasked = 0  # answers asked for again since one was heard to its end
         self.flaps = 0  # connections in a row that fell before they were of any use
         self.is_last = False  # the dial under way is the last, for the outage has lasted too long
         self.faulted: Fault | None = None  # why the last dial or connection failed
@@ -137,6 +141,10 @@ class State:
     def links(self) -> list[Link]:
         """The connections there are."""
         return [link for link in (self.active, self.incoming, *self.drains) if link is not None]
+
+    def is_typed(self) -> bool:
+        """Whether a session's options must say what type of session it is: not in Azure's preview (A3)."""
+        return self.active is None or not self.active.session or "type" in self.active.session
 
     def event_id(self) -> str:
         """An id for an event of ours, or an item."""

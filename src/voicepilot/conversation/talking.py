@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from voicepilot.conversation.effects import Count, NoteActivity, Ping, Send, Yield
-from voicepilot.conversation.flowing import let_go, send_waiting
+from voicepilot.conversation.flowing import FLOWING, let_go, send_waiting, stop_waiting
 from voicepilot.conversation.happenings import InputDropped
 from voicepilot.conversation.inputs import Heard, Ponged, Said, Silent, Summarised
 from voicepilot.conversation.journal import APPEND, COMMIT, CREATE, RESPOND, Entry
@@ -23,10 +23,6 @@ OWED = 5.0
 COUNTED = 5.0
 """Seconds of the user's audio after which it is counted, if no turn ends before."""
 
-FLOWING = frozenset({Phase.LIVE, Phase.PREPARING})
-"""Where input is sent at once."""
-
-
 # --- said -----------------------------------------------------------------------------------------------------------
 
 
@@ -42,6 +38,7 @@ def say(state: State, given: Said, now: float) -> None:
         _note_audio(state, entry)
     elif kind in {CREATE, RESPOND, COMMIT}:
         state.out.append(NoteActivity())
+        state.answered_at = now
     if state.phase in FLOWING and state.active is not None:
         let_go(state, state.active, entry)
     _make_room(state, now)
@@ -116,14 +113,23 @@ def hear(state: State, given: Heard, now: float) -> None:
         stirs = not kind.startswith(UNSTIRRING)
     note = NOTED.get(kind)
     shown = note is None or note(state, link, event, now) is not False
-    if state.waits and state.phase in FLOWING and kind in ENDS_AN_ANSWER:
-        send_waiting(state, link)
+    if state.waits:
+        _look_after_waiting(state, link, kind, now)
     if not shown:
         return
     if stirs:
         state.stirred_at = now
         state.out.append(STIRRED)
     state.out.append(Yield(event))
+
+
+def _look_after_waiting(state: State, link: Link, kind: str, now: float) -> None:
+    if kind.startswith("response."):
+        state.answered_at = now
+    if kind in ENDS_AN_ANSWER and state.phase in FLOWING:
+        send_waiting(state, link)
+    else:
+        stop_waiting(state, now)
 
 
 ENDS_AN_ANSWER = frozenset({"response.done", "error"})
@@ -210,7 +216,7 @@ def _answer_began(state: State, _: Link, event: Json, __: float) -> None:
 
 def _answer_over(state: State, link: Link, event: Json, _: float) -> None:
     response = event["response"]
-    link.proved = True
+    link.proved, state.reasked = True, 0
     state.turn.asked.pop(response.get("id"), None)
     state.turn.cancelled.discard(response.get("id"))
     count(state, usage_of(response))
@@ -298,6 +304,7 @@ def note_answer(state: State, given: Ponged, now: float) -> None:
             link.limit_at = max(link.limit_at, now + state.config.restore_timeout_seconds)
     else:
         link.note_alive(now)
+    stop_waiting(state, now)
 
 
 def _link(state: State, number: int) -> Link:
