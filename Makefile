@@ -57,6 +57,7 @@ kill: $(READY)  ## a process is told to end, and killed at KILLS=50 seeded momen
 soak: $(READY)  ## 2,000 sessions and 100 conversations for MINUTES=30 against faults; prints figures, draws a picture
 	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30) --sessions $(or $(SESSIONS),2000) \
 	  --conversations $(or $(CONVERSATIONS),100)
+	@$(BIN)/python -m tests.conversation.outage 60
 
 bench: $(READY)  ## what it costs, beside floor and rival (minutes; ROW=start_end for one row, JSON=1 for JSON)
 	@$(BIN)/python -m benchmarks $(ROW) $(if $(JSON),--json)
