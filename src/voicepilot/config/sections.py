@@ -199,7 +199,7 @@ _CONVERSATION = {
     "max_connection_seconds": "seconds one connection may last; never: as long as the provider says",
     "open_timeout_seconds": "seconds that the first connection is tried to be opened",
     "max_outage_seconds": "seconds that a lost connection is tried to be replaced",
-    "restore_timeout_seconds": "seconds one attempt to dial, configure and replay may take, longer while a replay is still being taken",
+    "restore_timeout_seconds": "seconds an attempt to dial, configure and replay may take; a replay under way, longer",
     "drain_seconds": "seconds a connection that was moved away from is still heard, for transcripts under way",
     "heartbeat_seconds": "seconds of silence after which a connection is asked, and after as many again given up",
     "retry_backoff_seconds": "seconds before the second dial; it doubles, up to 8 s, with jitter",
