@@ -94,7 +94,6 @@ async def settled(rounds: int = 10) -> None:
         await asyncio.sleep(0)
 
 
-
 async def test_a_key_ages_while_the_machine_sleeps_with_the_answer_on_its_way(wire: Wire) -> None:
     async def sleeps_before_it_is_read() -> Reply:
         reply = await wire.good()
