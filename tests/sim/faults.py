@@ -180,6 +180,14 @@ FAULTS = (
         CLOCKS,
         "limit-announced",
     ),
+    _f(
+        "a heartbeat raises",
+        f"{_CORE}.upkeep",
+        "beat_at=deadlines.next_beat(session, now),",
+        "beat_at=deadlines.no_such_beat(session, now),",
+        CALM,
+        "no-surprise",
+    ),
     # the runtime
     _f(
         "a purge may take as long as it likes",

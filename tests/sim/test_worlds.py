@@ -10,7 +10,7 @@ import pytest
 
 from tests.sim.planting import planted
 from tests.sim.regressions import REGRESSIONS, Regression
-from voicepilot.sim import SCENARIOS, Outcome, Plan, scenario_named, simulate
+from voicepilot.sim import SCENARIOS, Outcome, Plan, Setup, scenario_named, simulate
 
 DAYS = [name for name in SCENARIOS if name != "herd"]
 
@@ -44,6 +44,14 @@ def test_no_outage_shorter_than_the_margin_allows_costs_a_second() -> None:
     outcome = lived("short-outages", 25, 1.5, 11)
     assert outcome.history.counts["mints"] > outcome.history.counts["keys"]  # there were some
     assert (outcome.history.without_key, outcome.broken) == (0.0, ())
+
+
+def test_what_belongs_to_a_scenario_is_set_unless_the_user_set_it() -> None:
+    story = lived("herd", 2, 0.02, 1).plan.setup
+    assert (story.concurrent_mints, story.config.renewal_spread_seconds) == (1_000, 60)
+    mine = Setup(concurrent_mints=2_000).changed("renewal_spread_seconds", 5)
+    kept = simulate(Plan(scenario=scenario_named("herd"), sessions=2, hours=0.02, setup=mine)).plan.setup
+    assert (kept.concurrent_mints, kept.config.renewal_spread_seconds) == (2_000, 5)
 
 
 # --- the same again -----------------------------------------------------------------------------------------------
