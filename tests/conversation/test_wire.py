@@ -100,8 +100,8 @@ async def test_turns_go_on_through_handovers_and_none_is_lost_or_doubled(wire: W
     assert len(set(wire.dials())) == len(wire.dials()) >= last
     assert ConnectionPhase.MOVING in talk.phases
     phases = [event.new_phase for event in wire.recorder.events if isinstance(event, ConnectionChanged)]
-    assert phases[:2] == [ConnectionPhase.CONNECTING, ConnectionPhase.LIVE]
-    assert phases[2:-1] == [ConnectionPhase.MOVING, ConnectionPhase.LIVE] * (last - 1)
+    assert phases[:3] == [ConnectionPhase.CONNECTING, ConnectionPhase.RESTORING, ConnectionPhase.LIVE]
+    assert phases[3:-1] == [ConnectionPhase.MOVING, ConnectionPhase.LIVE] * (last - 1)
     assert phases[-1] is ConnectionPhase.CLOSED
 
 

@@ -40,7 +40,7 @@ async def test_the_fixture_works_in_another_project(tmp_path: Path) -> None:
         (tmp_path / f"test_{number}.py").write_text(block)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
     output = await run("-m", "pytest", "-q", "-p", "voicepilot.emulator.pytest_plugin", cwd=tmp_path)
-    assert "5 passed" in output
+    assert "6 passed" in output
 
 
 async def test_the_first_example_runs(tmp_path: Path) -> None:
