@@ -26,6 +26,7 @@ def by_hand(known: SessionDiagnostics) -> SessionDiagnostics:
         credential_status=known.credential_status,
         key_seconds_left=600.0,
         connection_status=known.connection_status,
+        connection_phase=known.connection_phase,
         degraded=known.degraded,
         last_error=known.last_error,
         uptime=1.0,

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.lifecycle.driver import REFUSED, Driver
 from voicepilot.errors import Fault, FaultDomain
-from voicepilot.lifecycle.health import CheckStatus, HealthCheck, check_health
+from voicepilot.lifecycle.health import CheckStatus, HealthCheck, check_health, is_healthy
 from voicepilot.lifecycle.inputs import PauseRequested
-from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Session
+from voicepilot.lifecycle.phases import Phase
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Lease, Session
 
 CUT = Fault(code="CUT", message="1006", remediation="Nothing.", retryable=True, domain=FaultDomain.TRANSPORT)
 
@@ -132,3 +135,31 @@ def test_age_is_no_worry_while_a_managed_connection_moves_before_the_cut(phase: 
     old = replace(live(), connection=ConnectionStatus.HEALTHY, connection_phase=phase)
     managed = phase is ConnectionPhase.LIVE
     assert check(old, "session-age", age=4_000)[0] is (CheckStatus.PASS if managed else CheckStatus.WARN)
+
+
+@given(
+    phase=st.sampled_from(Phase),
+    left=st.sampled_from([None, -1.0, 0.0, 60.0]),
+    rejected=st.booleans(),
+    failed_rounds=st.integers(0, 2),
+    connection=st.sampled_from(ConnectionStatus),
+    connection_phase=st.sampled_from(ConnectionPhase),
+)
+def test_the_heartbeat_sees_what_the_checks_see(
+    phase: Phase,
+    left: float | None,
+    rejected: bool,
+    failed_rounds: int,
+    connection: ConnectionStatus,
+    connection_phase: ConnectionPhase,
+) -> None:
+    key = None if left is None else Lease(1, 900.0, 1_000.0 + left, rejected=rejected)
+    session = replace(
+        live(),
+        phase=phase,
+        key=key,
+        failed_rounds=failed_rounds,
+        connection=connection,
+        connection_phase=connection_phase,
+    )
+    assert is_healthy(session, 1_000.0) is check_health(session, 1_000.0).is_healthy

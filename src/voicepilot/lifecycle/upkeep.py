@@ -8,7 +8,7 @@ from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType
 from voicepilot.lifecycle import deadlines
 from voicepilot.lifecycle.config import SessionConfig
-from voicepilot.lifecycle.health import check_health
+from voicepilot.lifecycle.health import is_healthy
 from voicepilot.lifecycle.inputs import ConfigUpdated, ConnectionReported, HoldReleased, HoldTaken, Input
 from voicepilot.lifecycle.leash import look
 from voicepilot.lifecycle.phases import Phase
@@ -25,7 +25,7 @@ def beat(session: Session, _: Input, now: float) -> Outcome:
     session = replace(
         session,
         beat_at=deadlines.next_beat(session, now),
-        degraded=session.failed_rounds > 0 or not check_health(session, now).is_healthy,
+        degraded=session.failed_rounds > 0 or not is_healthy(session, now),
         statistics=replace(stats, heartbeat_count=stats.heartbeat_count + 1),
     )
     return session, ()
