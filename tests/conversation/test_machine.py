@@ -473,3 +473,10 @@ class TestTheEnd:
         assert core.told() == []
         core.hear("error", error={"code": "server_error", "message": "oops"})
         assert core.told() == ["error"]
+
+
+def test_options_say_their_type_except_to_azure_s_preview() -> None:
+    """Its sessions are flat and have no type (realtime-wire.md A3)."""
+    assert Core().state.is_typed()
+    assert Core().connect().state.is_typed()
+    assert not Core(session={"modalities": ["text"], "turn_detection": None}).connect().state.is_typed()
