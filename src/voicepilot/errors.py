@@ -6,11 +6,12 @@
     ├── SessionError
     │   ├── SessionNotFoundError      no such session (also a KeyError)
     │   ├── SessionLimitError         max_concurrent_sessions are live already
-    │   ├── SessionStartError         no key could be had; `__cause__` says why
-    │   ├── SessionRenewalError       no fresh key could be had for a connection
+    │   ├── SessionFaultError         about a fault, which it carries
+    │   │   ├── SessionStartError     no key could be had; `__cause__` says why
+    │   │   ├── SessionRenewalError   no fresh key could be had for a connection
+    │   │   ├── DialError             no WebSocket to the provider could be opened
+    │   │   └── ConversationLostError no connection could be had, at first or for too long; `fault` says why
     │   ├── SessionEndedError         the session was ended while somebody waited for it
-    │   ├── DialError                 no WebSocket to the provider could be opened
-    │   ├── ConversationLostError     no connection could be had, at first or for too long; `fault` says why
     │   ├── ConversationClosedError   the conversation is over, and something was wanted of it
     │   └── ConversationFullError     there is no room for more text until there is a connection
     ├── AttemptRefusedError           a recovery executor did not let an attempt through; it costs none
@@ -147,39 +148,34 @@ class SessionLimitError(SessionError):
     remediation = "End a session first, or raise max_concurrent_sessions."
 
 
-class SessionStartError(SessionError):
-    """No key could be had for a new session. `fault` carries what the provider said; `__cause__` is its error."""
-
-    code = "SESSION_START_FAILED"
-    fault_domain = FaultDomain.AUTH
-
-    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
-        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
-        self.retryable = fault.retryable
-        self._fault = fault
-
-    @property
-    def fault(self) -> Fault:
-        """What the provider or the network said."""
-        return self._fault
-
-
-class SessionRenewalError(SessionError):
-    """No fresh key could be had for a connection of a live session. `fault` carries what the renewal met."""
-
-    code = "RENEWAL_FAILED"
-    fault_domain = FaultDomain.AUTH
+class SessionFaultError(SessionError):
+    """A SessionError about a fault: `fault` has all of it, and code, domain and retryable are the fault's."""
 
     def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
         super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
         self.code = fault.code
         self.retryable = fault.retryable
+        self.fault_domain = fault.domain
         self._fault = fault
 
     @property
     def fault(self) -> Fault:
-        """What the renewal met."""
+        """What stood in the way."""
         return self._fault
+
+
+class SessionStartError(SessionFaultError):
+    """No key could be had for a new session. `fault` carries what the provider said; `__cause__` is its error."""
+
+    code = "SESSION_START_FAILED"
+    fault_domain = FaultDomain.AUTH
+
+
+class SessionRenewalError(SessionFaultError):
+    """No fresh key could be had for a connection of a live session. `fault` carries what the renewal met."""
+
+    code = "RENEWAL_FAILED"
+    fault_domain = FaultDomain.AUTH
 
 
 class SessionEndedError(SessionError):
@@ -189,42 +185,18 @@ class SessionEndedError(SessionError):
     remediation = "Start a new session when ready."
 
 
-class DialError(SessionError):
+class DialError(SessionFaultError):
     """No WebSocket to the provider could be opened. `fault`, and with it the error, says what stood in the way."""
 
     code = "DIAL_FAILED"
     fault_domain = FaultDomain.TRANSPORT
 
-    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
-        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
-        self.code = fault.code
-        self.retryable = fault.retryable
-        self.fault_domain = fault.domain
-        self._fault = fault
 
-    @property
-    def fault(self) -> Fault:
-        """What the provider or the network said."""
-        return self._fault
-
-
-class ConversationLostError(SessionError):
+class ConversationLostError(SessionFaultError):
     """A conversation has no connection: none could be opened, or none for longer than `max_outage_seconds`."""
 
     code = "CONVERSATION_LOST"
     fault_domain = FaultDomain.TRANSPORT
-
-    def __init__(self, fault: Fault, *, session_id: str | None = None) -> None:
-        super().__init__(fault.message, session_id=session_id, remediation=fault.remediation)
-        self.code = fault.code
-        self.retryable = fault.retryable
-        self.fault_domain = fault.domain
-        self._fault = fault
-
-    @property
-    def fault(self) -> Fault:
-        """What stood in the way last."""
-        return self._fault
 
 
 class ConversationClosedError(SessionError):
