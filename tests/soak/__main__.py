@@ -68,11 +68,18 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"PROBLEM: {problem}" for problem in self.problems())])
 
 
+SHORTEST_BREAK = 5
+"""Seconds that the breaker rests at most."""
+
+
 async def soak(base_url: str, chosen: argparse.Namespace, warm_up: float) -> tuple[Callers, list[Sample], list[str]]:
     """Hold everything for the time chosen; what was counted and measured, and the tasks left behind."""
     began, samples = time.monotonic(), []
     everybody = chosen.sessions + chosen.conversations
-    manager = SessionManager.from_settings(base_url=base_url, max_concurrent_sessions=everybody + 10)
+    # Breaks of up to 40 s are made for keys of 600 s; these live 30 (docs/reliability.md).
+    manager = SessionManager.from_settings(
+        base_url=base_url, max_concurrent_sessions=everybody + 10, retry_cool_down=SHORTEST_BREAK
+    )
     callers = Callers(manager, chosen.seed)
     async with manager, asyncio.TaskGroup() as group:
         tasks = [
