@@ -46,8 +46,8 @@ def patched(module: ModuleType, fault: Planted) -> dict[FunctionType, CodeType]:
         raise LookupError(f"{fault.name}: its old text is {source.count(fault.old)} times in {fault.module}")
     if fault.old.count("\n") != fault.new.count("\n"):
         raise LookupError(f"{fault.name}: a patch must not move the lines below it")
-    sound = codes(compile(source, "sound", "exec"))
-    faulty = codes(compile(source.replace(fault.old, fault.new), "sound", "exec"))
+    sound = codes(compile(source, "<planted>", "exec"))
+    faulty = codes(compile(source.replace(fault.old, fault.new), "<planted>", "exec"))
     changed = {
         _live(module, name): code
         for name, code in faulty.items()
