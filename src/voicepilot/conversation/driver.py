@@ -184,9 +184,9 @@ class Driver:
                     line.put(event)
             case fx.Count(usage):
                 self._session.report_usage(usage)
-            case fx.Dial(number):
+            case fx.Dial(number, limit):
                 line = self._lines[number] = Line(self._session.spawn)
-                line.task = self._session.spawn(self._hold(number, line), "voicepilot-connection")
+                line.task = self._session.spawn(self._hold(number, line, limit), "voicepilot-connection")
             case fx.Ping(number):
                 self._session.spawn(self._ping(self._lines[number]), "voicepilot-ping")
             case fx.HangUp(number):
@@ -228,10 +228,10 @@ class Driver:
         if room is not None:
             room.set()
 
-    async def _hold(self, number: int, line: Line) -> None:
+    async def _hold(self, number: int, line: Line, limit: float) -> None:
         """Open a connection, and read it until it is over."""
         try:
-            socket = await self._dial()
+            socket = await self._dial(limit)
         except Exception as error:
             self.apply(DialFailed(number, _fault_of(error)))
             return
@@ -246,10 +246,10 @@ class Driver:
             if not line.hung_up:  # else whoever did closes it
                 await socket.close()
 
-    async def _dial(self) -> Socket:
+    async def _dial(self, limit: float) -> Socket:
         credential = await self._session.fresh_credential()
         url = self._address(credential)
-        async with asyncio.timeout(self.state.config.restore_timeout_seconds):
+        async with asyncio.timeout(limit):
             dial = partial(self._dialler.dial, url, credential.reveal())
             return await self._session.through_breaker(dial, endpoint=URL(url).host_port_subcomponent or url)
 
@@ -326,13 +326,11 @@ class Driver:
         if line is None or line.hung_up:
             return
         line.hang_up()
-        if line.task is not None and number in self._full:  # else it would wait for the reader
-            line.task.cancel()
+        if line.task is not None and (line.socket is None or number in self._full):
+            line.task.cancel()  # it dials, or waits for the reader, and would not notice
         if line.socket is not None:
             self._closing.add(task := self._session.spawn(line.socket.close(), "voicepilot-hang-up"))
             task.add_done_callback(self._closing.discard)
-        elif line.task is not None:
-            line.task.cancel()
 
     async def until_closed(self) -> None:
         """Wait until every connection that was hung up is closed."""

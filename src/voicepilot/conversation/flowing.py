@@ -8,9 +8,10 @@ must not know it yet. The user's audio goes on, unless its turn is to be closed 
 from __future__ import annotations
 
 from voicepilot.conversation.effects import Send, Yield
-from voicepilot.conversation.happenings import TurnInterrupted
+from voicepilot.conversation.happenings import Action, TurnInterrupted
 from voicepilot.conversation.journal import APPEND, CLEAR, COMMIT, CREATE, LASTING, RESPOND, TRUNCATE, Entry
 from voicepilot.conversation.link import Link
+from voicepilot.conversation.mirror import Abandoned
 from voicepilot.conversation.state import Phase, State
 
 FLOWING = frozenset({Phase.LIVE, Phase.PREPARING})
@@ -62,15 +63,20 @@ def stop_waiting(state: State, now: float) -> None:
         return
     state.answered_at = now
     for response_id in state.turn.asked:
-        left = state.mirror.abandon(response_id, keep_partial=True)
-        gone = TurnInterrupted(
-            at=now, response_id=response_id, action="report", kept=left.kept, dropped=left.dropped, text=left.text
-        )
-        state.out.append(Yield(gone))
+        tell_interrupted(state, response_id, "report", state.mirror.abandon(response_id, keep_partial=True), now)
     state.turn.asked.clear()
     state.reask.clear()
-    state.journal.forget_asked()
+    while state.journal.awaits(RESPOND):
+        state.journal.fail(RESPOND)
     send_waiting(state, link)
+
+
+def tell_interrupted(state: State, response_id: str, action: Action, left: Abandoned, now: float) -> None:
+    """Say what became of an answer that was cut."""
+    told = TurnInterrupted(
+        at=now, response_id=response_id, action=action, kept=left.kept, dropped=left.dropped, text=left.text
+    )
+    state.out.append(Yield(told))
 
 
 def send(state: State, link: Link, entry: Entry) -> None:

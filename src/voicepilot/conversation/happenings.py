@@ -65,6 +65,10 @@ class ConversationRestored(Happening, frozen=True, kw_only=True):
     restored: Restored
 
 
+Action = Literal["retry", "report", "complete"]
+"""What is done about an answer that was cut."""
+
+
 class TurnInterrupted(Happening, frozen=True, kw_only=True):
     """An answer was cut in the middle, or before it began.
 
@@ -74,7 +78,7 @@ class TurnInterrupted(Happening, frozen=True, kw_only=True):
 
     type = "voicepilot.turn-interrupted"
     response_id: str | None  # None: it had not begun
-    action: Literal["retry", "report", "complete"]
+    action: Action
     kept: tuple[str, ...] = ()  # ids of its items that stay in the conversation
     dropped: tuple[str, ...] = ()  # ids of its items that do not
     text: str = ""  # what had been said of the dropped or unfinished ones

@@ -122,11 +122,6 @@ class Journal:
         elif entry.kind not in LASTING:
             self._remove(entry)
 
-    def forget_asked(self) -> None:
-        """The answers that were asked for, and have not begun, never will."""
-        for entry in [entry for entry in self._entries if entry.sent and entry.kind == RESPOND]:
-            self._remove(entry)
-
     def drop(self, entry: Entry) -> None:
         """Nobody needs to be told."""
         self._remove(entry)

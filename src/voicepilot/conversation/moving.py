@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from voicepilot.conversation.effects import (
     Finish,
     ForgetUtterance,
@@ -14,8 +12,9 @@ from voicepilot.conversation.effects import (
     Suspend,
     Yield,
 )
-from voicepilot.conversation.flowing import send_waiting
+from voicepilot.conversation.flowing import send_waiting, tell_interrupted
 from voicepilot.conversation.happenings import (
+    Action,
     ConversationRestored,
     Handover,
     Reconnecting,
@@ -30,8 +29,6 @@ from voicepilot.conversation.state import Json, Phase, State, Turn
 from voicepilot.conversation.talking import lose_forgotten
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
-
-Action = Literal["retry", "report", "complete"]
 
 MOST_REASKED = 8
 """Times that answers are asked for again before one is heard to its end: it may be the answer that ends connections."""
@@ -273,13 +270,14 @@ def _interrupt(state: State, now: float) -> None:
     for response_id, asked in turn.asked.items():
         _settle_answer(state, response_id, asked, now, unwanted=response_id in turn.cancelled)
     if turn.owed_until is not None and turn.owed_until > now:
-        _ask_again(state, None)
-        action: Action = "retry" if state.reask else "report"
+        action: Action = "retry" if _asks_again(state) else "report"
+        if action == "retry":
+            _ask_again(state, None)
         state.out.append(Yield(TurnInterrupted(at=now, response_id=None, action=action)))
 
 
 def _settle_answer(state: State, response_id: str, asked: Json | None, now: float, *, unwanted: bool) -> None:
-    retry = state.config.on_interrupted_turn == "retry" and not unwanted and state.reasked < MOST_REASKED
+    retry = _asks_again(state) and not unwanted
     left = state.mirror.abandon(response_id, keep_partial=not retry)
     action: Action
     if left.kept and not left.unfinished:
@@ -290,19 +288,16 @@ def _settle_answer(state: State, response_id: str, asked: Json | None, now: floa
         state.out.extend(ForgetUtterance(item_id) for item_id in left.dropped)
     else:
         action = "report"
-    state.out.append(
-        Yield(
-            TurnInterrupted(
-                at=now, response_id=response_id, action=action, kept=left.kept, dropped=left.dropped, text=left.text
-            )
-        )
-    )
+    tell_interrupted(state, response_id, action, left, now)
+
+
+def _asks_again(state: State) -> bool:
+    return state.config.on_interrupted_turn == "retry" and state.reasked < MOST_REASKED
 
 
 def _ask_again(state: State, asked: Json | None) -> None:
-    if state.config.on_interrupted_turn == "retry" and state.reasked < MOST_REASKED:
-        state.reasked += 1
-        state.reask.append({**(asked or {"type": RESPOND}), "event_id": state.event_id()})
+    state.reasked += 1
+    state.reask.append({**(asked or {"type": RESPOND}), "event_id": state.event_id()})
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
