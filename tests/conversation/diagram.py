@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.drawing import arrows, drawn, renewed, row
+
 from voicepilot.conversation.inputs import Deadline
 from voicepilot.conversation.rules import RULES, Look, Rule, What
 from voicepilot.conversation.state import Phase
@@ -26,53 +28,23 @@ def said(what: What) -> str:
     return what.__name__
 
 
-def arrows() -> list[str]:
-    """One arrow for each pair of phases, with everything that leads from one to the other."""
-    ways: dict[tuple[Phase, Phase], list[str]] = {}
-    for rule in RULES:
-        for phase in Phase:
-            if phase in rule.phases and rule.to is not None and rule.to is not phase:
-                label = _guard(rule) if isinstance(rule.on, Look) else said(rule.on)
-                ways.setdefault((phase, rule.to), []).append(label)
-    lines = [f"    {a} --> {b}: {', '.join(dict.fromkeys(labels))}" for (a, b), labels in ways.items()]
-    return ["    [*] --> new", *lines, "    over --> [*]"]
+def label(rule: Rule) -> str:
+    """What leads along an arrow: a guard, where the rule waits for nothing else."""
+    if isinstance(rule.on, Look):
+        return rule.when.__name__.replace("_", " ") if rule.when else ""
+    return said(rule.on)
 
 
-def _guard(rule: Rule) -> str:
-    return rule.when.__name__.replace("_", " ") if rule.when else ""
-
-
-def row(rule: Rule) -> str:
-    """A row of the table, for people."""
-    phases = ", ".join(phase for phase in Phase if phase in rule.phases)
-    guard = (rule.when.__doc__ or "").splitlines()[0].rstrip(".") if rule.when else ""
-    doc = (rule.do.__doc__ or "").splitlines()[0]
-    return f"| {phases} | {said(rule.on)} | {guard} | {rule.to or ''} | {doc} |"
-
-
-def generated() -> str:
+def generated() -> list[str]:
     """The generated part of the page."""
-    return "\n".join(
-        [
-            BEGIN,
-            "```mermaid",
-            "stateDiagram-v2",
-            *arrows(),
-            "```",
-            "",
-            "| in | when | and if | then be | and do |",
-            "|---|---|---|---|---|",
-            *(row(rule) for rule in RULES),
-            END,
-        ]
-    )
+    ways = ["    [*] --> new", *arrows(RULES, Phase, label), "    over --> [*]"]
+    return drawn(ways, [row(rule, Phase, said) for rule in RULES])
 
 
-def renewed(page: str) -> str:
+def with_table(page: str) -> str:
     """`page` with its generated part made anew."""
-    head, rest = page.split(BEGIN)
-    return head + generated() + rest.split(END)[1]
+    return renewed(page, BEGIN, END, generated())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    PAGE.write_text(with_table(PAGE.read_text()))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.drawing import arrows, drawn, renewed, row
 from voicepilot.lifecycle.inputs import Hook
 from voicepilot.lifecycle.phases import Phase
-from voicepilot.lifecycle.rules import RULES, Rule, What
+from voicepilot.lifecycle.rules import RULES, What
 from voicepilot.lifecycle.session import Deadline
 
 PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"
@@ -22,48 +23,17 @@ def said(what: What) -> str:
     return what.__name__
 
 
-def arrows() -> list[str]:
-    """One arrow for each pair of phases, with everything that leads from one to the other."""
-    ways: dict[tuple[Phase, Phase], list[str]] = {}
-    for rule in RULES:
-        for phase in Phase:
-            if phase in rule.phases and rule.to is not None and rule.to is not phase:
-                ways.setdefault((phase, rule.to), []).append(said(rule.on))
-    lines = [f"    {a} --> {b}: {', '.join(dict.fromkeys(labels))}" for (a, b), labels in ways.items()]
-    return ["    [*] --> idle", *lines, "    ended --> [*]", "    failed --> [*]"]
-
-
-def row(rule: Rule) -> str:
-    """A row of the table, for people."""
-    phases = ", ".join(phase for phase in Phase if phase in rule.phases)
-    guard = (rule.when.__doc__ or "").rstrip(".") if rule.when else ""
-    doc = (rule.do.__doc__ or "").splitlines()[0]
-    return f"| {phases} | {said(rule.on)} | {guard} | {rule.to or ''} | {doc} |"
-
-
-def generated() -> str:
+def generated() -> list[str]:
     """The generated part of the page."""
-    return "\n".join(
-        [
-            BEGIN,
-            "```mermaid",
-            "stateDiagram-v2",
-            *arrows(),
-            "```",
-            "",
-            "| in | when | and if | then be | and do |",
-            "|---|---|---|---|---|",
-            *(row(rule) for rule in RULES),
-            END,
-        ]
-    )
+    ways = arrows(RULES, Phase, lambda rule: said(rule.on))
+    ways = ["    [*] --> idle", *ways, "    ended --> [*]", "    failed --> [*]"]
+    return drawn(ways, [row(rule, Phase, said) for rule in RULES])
 
 
-def renewed(page: str) -> str:
+def with_table(page: str) -> str:
     """`page` with its generated part made anew."""
-    head, rest = page.split(BEGIN)
-    return head + generated() + rest.split(END)[1]
+    return renewed(page, BEGIN, END, generated())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
+    PAGE.write_text(with_table(PAGE.read_text()))

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from tests.lifecycle.diagram import PAGE, renewed
+from tests.lifecycle.diagram import PAGE, with_table
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:
     page = PAGE.read_text()
-    assert page == renewed(page), "docs/lifecycle.md is stale: python -m tests.lifecycle.diagram"
+    assert page == with_table(page), "docs/lifecycle.md is stale: python -m tests.lifecycle.diagram"
