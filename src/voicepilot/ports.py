@@ -341,6 +341,7 @@ class OperationContext(msgspec.Struct, frozen=True, kw_only=True):
     user_impact: str = "degraded"
     attempt: int = 1
     endpoint: str | None = None  # whom the operation talks to; one breaker each. None: the executor's default
+    patience: float | None = None  # seconds that the attempt can be put off without losing something; None: any
     attempts_scheduled_by_caller: bool = False  # True: run once; the session's own deadlines bring the next attempt
     plan: object | None = None  # what set_recovery_executor was given to run when the executor gives up
 

@@ -76,6 +76,13 @@ def test_one_hanging_attempt_cannot_cost_the_key() -> None:
     assert deadlines.mint_limit(SESSION, 0.0) == deadlines.MINT_LIMIT
 
 
+@pytest.mark.parametrize(("now", "seconds"), [(0.0, 50.0), (90.0, 5.0), (99.0, 0.5), (100.0, None)])
+def test_half_of_what_is_left_of_a_good_key_can_be_waited(now: float, seconds: float | None) -> None:
+    key = Lease(1, issued_at=0.0, expires_at=100.0)
+    assert deadlines.patience(replace(SESSION, key=key), now) == seconds
+    assert deadlines.patience(SESSION, now) is None
+
+
 def test_shares_are_spread_over_the_whole_range() -> None:
     shares = [deadlines.share(f"session-{number}", 1) for number in range(1_000)]
     assert all(0 <= share <= 1 for share in shares)

@@ -55,8 +55,8 @@ class Driver:
     def circuit(self) -> Circuit:
         return self.breaker.circuit
 
-    def ask(self, cool_down: float = math.inf) -> Permit | None:
-        self.breaker, verdict = step(self.breaker, Asked(cool_down), self.now)
+    def ask(self, cool_down: float = math.inf, patience: float = math.inf) -> Permit | None:
+        self.breaker, verdict = step(self.breaker, Asked(cool_down, patience), self.now)
         self.refusal = verdict if isinstance(verdict, Refusal) else None
         return verdict if isinstance(verdict, Permit) else None
 
@@ -287,6 +287,70 @@ def test_breaks_do_not_overflow() -> None:
     assert driver.breaker.open_until - driver.now == 60
 
 
+# --- who cannot wait ---
+
+
+def test_who_cannot_wait_for_the_end_of_the_break_may_probe_before_it() -> None:
+    driver = Driver(urgent_break=1).opened()
+    driver.now += 0.9
+    assert not driver.ask(patience=0)  # every break is as long as that
+    driver.now += 0.1
+    assert not driver.ask(patience=4)  # which is what is left of it
+    assert driver.refusal == Refusal(4, "DOWN")
+    probe = driver.ask(patience=3.9)
+    assert probe
+    assert driver.circuit() is Circuit.HALF_OPEN
+    driver.tell(Worked(probe))
+    assert driver.circuit() is Circuit.CLOSED
+
+
+def test_a_probe_that_came_early_and_failed_changes_nothing_about_the_break() -> None:
+    driver = Driver(urgent_break=1, growth=2).opened()
+    until = driver.breaker.open_until
+    for _ in range(4):
+        driver.now += 1
+        probe = driver.ask(patience=0)
+        assert probe
+        driver.tell(Broke(probe, "STILL DOWN"))
+        assert (driver.circuit(), driver.breaker.open_until) == (Circuit.OPEN, until)
+        assert not driver.ask(patience=0)  # each failure is followed by a rest
+        assert driver.refusal == Refusal(until - driver.now, "STILL DOWN")
+    driver.now = until
+    driver.fail()
+    assert driver.breaker.open_until - driver.now == 10  # the second break, not the sixth
+
+
+def test_a_probe_that_came_early_and_hangs_ends_with_the_break_as_it_was() -> None:
+    driver = Driver(urgent_break=1, slow_after=2).opened()
+    driver.now += 1
+    assert driver.ask(patience=0)
+    driver.now += 2
+    assert not driver.ask(patience=0)
+    assert (driver.circuit(), driver.refusal) == (Circuit.OPEN, Refusal(2, "DOWN"))
+
+
+def test_where_too_much_was_asked_nobody_is_let_through_early() -> None:
+    driver = Driver(urgent_break=1)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 4.9
+    assert not driver.ask(patience=0)
+    assert driver.refusal
+    early = Driver(urgent_break=1).opened()
+    early.now += 1
+    probe = early.ask(patience=0)
+    assert probe
+    early.tell(crowded(probe))
+    early.now += 3.9
+    assert not early.ask(patience=0)
+
+
+def test_no_break_is_cut_short_where_that_is_not_wanted() -> None:
+    driver = Driver(urgent_break=None).opened()
+    driver.now += 4.9
+    assert not driver.ask(patience=0)
+
+
 # --- a crowd ---
 
 
@@ -370,9 +434,9 @@ class AnyLife(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.driver.now += seconds
 
-    @rule(cool_down=st.sampled_from([5.0, 60.0]))
-    def asked(self, cool_down: float) -> None:
-        before, permit = self.driver.circuit(), self.driver.ask(cool_down)
+    @rule(cool_down=st.sampled_from([5.0, 60.0]), patience=st.sampled_from([0.0, 2.0, math.inf]))
+    def asked(self, cool_down: float, patience: float) -> None:
+        before, permit = self.driver.circuit(), self.driver.ask(cool_down, patience)
         if permit:
             self.permits.append(permit)
             assert permit.era == self.driver.breaker.era
@@ -465,6 +529,7 @@ def test_it_is_pure() -> None:
         ("slow_after", 0),
         ("slow_after", "5"),
         ("first_break", 0),
+        ("urgent_break", 0),
         ("growth", 0.5),
         ("probes", 0),
         ("probes", True),

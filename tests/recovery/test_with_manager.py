@@ -79,6 +79,39 @@ async def test_a_short_outage_costs_no_valid_second() -> None:
         assert world.manager.is_session_active(session_id)
 
 
+@pytest.mark.parametrize(("margin", "outage"), [(10, 7), (10, 4), (30, 25), (60, 50)])
+async def test_an_outage_shorter_than_the_margin_costs_no_session_of_many_a_second(margin: int, outage: int) -> None:
+    async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, executor, heard):
+        for _ in range(40):
+            await world.manager.start_session()
+        await asyncio.sleep(600 - margin - 0.5)
+        asked = len(world.keys.mints)
+        world.keys.fail(DOWN, 10_000)
+        await asyncio.sleep(outage + 0.5)
+        assert any(moved.now is Circuit.OPEN for moved in heard.of(CircuitMoved))
+        spared = len(world.keys.mints) - asked
+        assert spared <= 40 + outage  # all at once when the margin begins, then a probe a second at most
+        world.keys.heal()
+        await asyncio.sleep(2 * margin)
+        assert world.recorder.of("authentication-error") == []
+        assert len(world.recorder.of("renewal-completed")) == 40
+        assert executor.breakers()["provider"].circuit is Circuit.CLOSED
+
+
+async def test_whoever_starts_or_has_lost_its_key_waits_for_the_end_of_the_break() -> None:
+    async with recovering(key_life_seconds=600, start_timeout_seconds=1) as (world, _, heard):
+        world.keys.fail(DOWN, 10_000)
+        for _ in range(5):
+            with pytest.raises(SessionStartError):
+                await world.manager.start_session()
+        assert heard.of(CircuitMoved)
+        asked = len(world.keys.mints)
+        for _ in range(4):
+            with pytest.raises(SessionStartError):
+                await world.manager.start_session()
+        assert len(world.keys.mints) == asked
+
+
 async def test_a_session_at_another_endpoint_is_not_affected() -> None:
     down, well, executor = World(key_life_seconds=60), World(key_life_seconds=60), RecoveryExecutor()
     async with down.manager, well.manager:

@@ -185,6 +185,7 @@ _BREAKER = {
     "slow_after": "seconds after which an attempt counts as failed, however it ends",
     "first_break": "seconds the breaker stays open at first",
     "growth": "times as long as the one before that each further break is",
+    "urgent_break": "seconds of a break after which a session about to lose its key may probe all the same",
     "probes": "attempts let through after a break; all must succeed",
 }
 _RETENTION = {

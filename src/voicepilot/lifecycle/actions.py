@@ -143,10 +143,15 @@ def try_later(session: Session, given: MintFailed, now: float) -> Outcome:
 
 def retry_time(session: Session, given: MintFailed, now: float) -> float:
     """When the attempt after this failure is due."""
-    if given.retry_in is not None:
-        # A refusal that costs nothing must not be asked for again at once: it would be a hot loop.
-        floor = 0.0 if given.counts else session.config.retry_backoff_ms / 1000
-        return now + max(given.retry_in, floor, given.fault.retry_after or 0.0)
+    wait, asked = given.retry_in, given.fault.retry_after or 0.0
+    if wait is not None and given.counts:
+        return now + max(wait, asked)
+    if wait is not None:  # refused before it was tried
+        patience = deadlines.patience(session, now)
+        if patience is not None:  # whoever refuses lets somebody through who cannot wait, but has to be asked
+            wait = min(wait, patience)
+        # What costs nothing must not be asked for again at once: it would be a hot loop.
+        return now + max(wait, session.config.retry_backoff_ms / 1000, asked)
     failed = replace(session, failures=session.failures + 1)
     return deadlines.next_attempt(failed, now, asked=given.fault.retry_after)
 

@@ -48,9 +48,17 @@ def next_attempt(session: Session, now: float, *, asked: float | None) -> float:
     base = session.config.retry_backoff_ms / 1000
     full: float = min(BACKOFF_CAP, base * 2.0 ** min(session.failures - 1, 20))
     wait = full * (0.5 + share(session.session_id, session.tickets) / 2)
-    if session.key and session.has_good_key(now):
-        wait = min(wait, max(base, (session.key.expires_at - now) / 2))
+    left = patience(session, now)
+    if left is not None:
+        wait = min(wait, max(base, left))
     return now + max(wait, asked or 0.0)
+
+
+def patience(session: Session, now: float) -> float | None:
+    """How long an attempt can be put off while the current key is good: half of what is left of it. Else None."""
+    if session.key is None or not session.has_good_key(now):
+        return None
+    return (session.key.expires_at - now) / 2
 
 
 def asked_left(session: Session, now: float) -> float:
@@ -63,9 +71,8 @@ def asked_left(session: Session, now: float) -> float:
 
 def mint_limit(session: Session, now: float) -> float:
     """How long one attempt may take: while a key is good, half of what is left, so that one hang cannot cost it."""
-    if session.key is None or not session.has_good_key(now):
-        return MINT_LIMIT
-    return min(MINT_LIMIT, max(MINT_LIMIT_FLOOR, (session.key.expires_at - now) / 2))
+    left = patience(session, now)
+    return MINT_LIMIT if left is None else min(MINT_LIMIT, max(MINT_LIMIT_FLOOR, left))
 
 
 def idle_time(session: Session) -> float | None:

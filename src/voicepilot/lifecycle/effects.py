@@ -25,6 +25,7 @@ class MintKey(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     first: bool  # the session's first key, not a renewal
     limit: float  # seconds this attempt may take
+    patience: float | None = None  # seconds it can be put off without risking a key that is still good
 
 
 class ReleaseKey(msgspec.Struct, frozen=True, gc=False):

@@ -35,8 +35,9 @@ def mint(session: Session, now: float) -> Outcome:
     """Order the next attempt of the round under way."""
     ticket, current = session.tickets + 1, replace(current_round(session), ticket=session.tickets + 1)
     session = replace(session, tickets=ticket, retry_at=None, round=current)
-    limit = deadlines.mint_limit(session, now)
-    return session, (MintKey(ticket, current.attempt, first=session.started_at is None, limit=limit),)
+    limit, patience = deadlines.mint_limit(session, now), deadlines.patience(session, now)
+    first = session.started_at is None
+    return session, (MintKey(ticket, current.attempt, first=first, limit=limit, patience=patience),)
 
 
 def lease(given: KeyMinted, now: float) -> Lease:

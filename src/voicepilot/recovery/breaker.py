@@ -50,6 +50,7 @@ BOUNDS = {
     "slow_after": Bounds(0.01, 600, "seconds", optional=True),
     "first_break": Bounds(0.5, 86_400, "seconds"),
     "growth": Bounds(1, 10, "times"),
+    "urgent_break": Bounds(0.1, 86_400, "seconds", optional=True),
     "probes": Bounds(1, 100, "attempts", whole=True),
 }
 
@@ -77,6 +78,10 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     growth: float = 2.0
     """How much longer each further break is. The cool-down of the operation's policy is the longest."""
+
+    urgent_break: float | None = 1.0
+    """Seconds of a break after which whoever cannot wait for its end may probe. None: never. Where the endpoint had
+    been asked too much (429), all wait for the end."""
 
     probes: int = 1
     """Attempts let through when half-open. All must succeed to close the circuit; one failure opens it again."""
@@ -107,6 +112,7 @@ class Asked(msgspec.Struct, frozen=True):
     """Somebody wants to make an attempt."""
 
     cool_down: float = math.inf  # seconds; the longest break this operation's policy wants
+    patience: float = math.inf  # seconds that can be waited for the end of a break without losing something
 
 
 class Worked(msgspec.Struct, frozen=True):
@@ -149,6 +155,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     slices: tuple[Slice, ...] = ()
     in_a_row: int = 0  # failures since the last success
     breaks: int = 0  # since the circuit was last closed
+    open_since: float = 0.0  # or since the latest probe failed, where that was before the end of the break
     open_until: float = 0.0
     probing: tuple[Permit, ...] = ()
     passed: int = 0  # probes that succeeded
@@ -181,6 +188,12 @@ def too_many(breaker: Breaker, given: Broke, now: float) -> bool:
 def still_broken(breaker: Breaker, _: Asked, now: float) -> bool:
     """The break is not over."""
     return now < breaker.open_until
+
+
+def cannot_wait(breaker: Breaker, given: Asked, now: float) -> bool:
+    """The break is longer than whoever asks can wait, some of it is over, and it is not that too much was asked."""
+    rest, left = breaker.options.urgent_break, breaker.open_until - now
+    return rest is not None and not breaker.crowded and given.patience < left and now - breaker.open_since >= rest
 
 
 def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
@@ -307,6 +320,7 @@ RULES: tuple[Rule, ...] = (
     Rule(CLOSED,    Broke,  trip,          OPEN,      too_many),
     Rule(CLOSED,    Broke,  count_bad,     None,      in_time),
 
+    Rule(OPEN,      Asked,  probe,         HALF_OPEN, cannot_wait),
     Rule(OPEN,      Asked,  refuse,        None,      still_broken),
     Rule(OPEN,      Asked,  probe,         HALF_OPEN),
 
@@ -368,14 +382,17 @@ def _counted(breaker: Breaker, now: float, *, good: int = 0, bad: int = 0) -> tu
 
 
 def _broken(breaker: Breaker, cool_down: float, cause: str | None, now: float) -> Breaker:
-    options, breaks = breaker.options, breaker.breaks + 1
-    grown = options.first_break * options.growth ** min(breaks - 1, 64)
+    options, breaks, until = breaker.options, breaker.breaks, breaker.open_until
+    if now >= until:  # else a probe that could not wait has failed, and the break is what it was
+        grown = options.first_break * options.growth ** min(breaks, 64)
+        breaks, until = breaks + 1, now + min(grown, max(cool_down, options.first_break))
     return Breaker(
         options=options,
         circuit=breaker.circuit,
         era=breaker.era,
         breaks=breaks,
-        open_until=now + min(grown, max(cool_down, options.first_break)),
+        open_since=now,
+        open_until=until,
         cause=cause,
     )
 

@@ -31,9 +31,9 @@ class Circuits:
         self._tell = tell
         self._breakers: dict[str, Breaker] = {}
 
-    def ask(self, endpoint: str, cool_down: float, now: float) -> Verdict:
+    def ask(self, endpoint: str, asked: Asked, now: float) -> Verdict:
         """Whether an attempt may be made at `endpoint`."""
-        return self._step(endpoint, Asked(cool_down), now)
+        return self._step(endpoint, asked, now)
 
     def note(self, endpoint: str, given: Given, now: float) -> None:
         """Bring back the result of an attempt."""

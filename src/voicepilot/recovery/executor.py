@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Self, TypeVar
 
 from voicepilot.errors import AttemptRefusedError, OperationTimeoutError, fault_of
 from voicepilot.ports import Clock, OperationContext
-from voicepilot.recovery.breaker import Breaker, BreakerOptions, Given, Left, Permit, Refusal, Worked
+from voicepilot.recovery.breaker import Asked, Breaker, BreakerOptions, Given, Left, Permit, Refusal, Worked
 from voicepilot.recovery.circuits import Circuits, seen
 from voicepilot.recovery.news import (
     AttemptFailed,
@@ -204,7 +205,8 @@ class RecoveryExecutor:
         if context.operation in GOODBYES:
             return None
         endpoint = context.endpoint or self._endpoint
-        verdict = self._circuits.ask(endpoint, self._policy(context).cool_down, self._now())
+        asked = Asked(self._policy(context).cool_down, math.inf if context.patience is None else context.patience)
+        verdict = self._circuits.ask(endpoint, asked, self._now())
         if not isinstance(verdict, Refusal):
             return verdict
         wait = verdict.retry_in * (1 + REFUSAL_SPREAD * share(context.correlation_id, 0))

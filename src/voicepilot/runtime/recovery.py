@@ -45,6 +45,7 @@ class RecoveryLink:
             remediation="Check the provider's credentials and the network.",
             correlation_id=f"{session.session_id}/{order.ticket}",
             attempt=order.attempt,
+            patience=order.patience if isinstance(order, MintKey) else None,
             attempts_scheduled_by_caller=True,
             endpoint=self.endpoint,
             plan=self.plan,
