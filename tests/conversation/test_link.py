@@ -4,46 +4,13 @@ from typing import Any
 
 import pytest
 
-from voicepilot.conversation.link import Link, Stage, audio_rate, turn_detection
+from voicepilot.conversation.link import Link, Stage
 
 Json = dict[str, Any]
 
 
 def ga(**heard: Any) -> Json:
     return {"type": "realtime", "audio": {"input": heard}}
-
-
-@pytest.mark.parametrize(
-    ("session", "rate"),
-    [
-        (ga(), 48_000),
-        (ga(format={"type": "audio/pcm", "rate": 24_000}), 48_000),
-        (ga(format={"type": "audio/pcm", "rate": 16_000}), 32_000),
-        (ga(format={"type": "audio/pcmu"}), 8_000),
-        (ga(format={"type": "audio/pcma"}), 8_000),
-        ({"input_audio_format": "pcm16"}, 48_000),
-        ({"input_audio_format": "g711_ulaw"}, 8_000),
-        ({}, 48_000),
-        ({"audio": None}, 48_000),
-        ({"audio": {"input": None}}, 48_000),
-    ],
-)
-def test_bytes_in_a_second_of_audio(session: Json, rate: float) -> None:
-    assert audio_rate(session) == rate
-
-
-@pytest.mark.parametrize(
-    ("session", "found"),
-    [
-        (ga(turn_detection=None), None),
-        (ga(turn_detection={"type": "server_vad"}), {"type": "server_vad"}),
-        ({"turn_detection": {"type": "server_vad"}}, {"type": "server_vad"}),
-        ({"audio": None}, None),
-        ({}, None),
-    ],
-)
-def test_turn_detection_is_found_in_both_dialects(session: Json, found: Json | None) -> None:
-    assert turn_detection(session) == found
 
 
 def link_of(session: Json) -> Link:
@@ -78,6 +45,13 @@ def test_whether_a_turn_is_answered_without_being_asked(detection: Json | None, 
 )
 def test_whether_speech_is_written_down(session: Json, written: bool) -> None:
     assert link_of(session).transcribes is written
+
+
+def test_each_side_has_its_own_rate_and_a_new_format_counts_at_once() -> None:
+    link = link_of({"input_audio_format": "g711_ulaw", "output_audio_format": "pcm16"})
+    assert (link.input_rate, link.output_rate) == (8_000, 48_000)
+    link.learn({"audio": {"input": {}, "output": {"format": {"type": "audio/pcma"}}}})
+    assert (link.input_rate, link.output_rate) == (48_000, 8_000)
 
 
 class TestDue:

@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 
+from voicepilot.conversation.audio import PCM
+
 # Items are JSON of which we read a part and pass on the rest.
 Json = dict[str, Any]
 Sound = Callable[[str, int], str | None]  # the base64 audio kept of an item's content part
@@ -36,7 +38,7 @@ NO_CALL = "there is no call that it answers"
 class Speech(msgspec.Struct):
     """One content part of what the assistant says: its words, and how much sound of it came."""
 
-    rate: int = 48  # bytes a millisecond
+    rate: int = PCM  # bytes a second
     pieces: list[str] = []
     sound: int = 0  # bytes
     final: bool = False
@@ -50,7 +52,7 @@ class Speech(msgspec.Struct):
     @property
     def milliseconds(self) -> int:
         """The length of the sound so far."""
-        return self.sound // self.rate
+        return self.sound * 1_000 // self.rate
 
     def hear(self, delta: str) -> None:
         """More sound came, in base64."""
@@ -72,7 +74,7 @@ class Speech(msgspec.Struct):
         """Only the first `end` milliseconds were heard; without any sound known, nothing was."""
         share = end / self.milliseconds if self.milliseconds else 0.0
         self.pieces = [heard_words(self.text, share)]
-        self.sound = min(self.sound, int(end) * self.rate)
+        self.sound = min(self.sound, int(end) * self.rate // 1_000)
         self.shortened = self.final = True
 
 
@@ -170,7 +172,7 @@ class Entry(msgspec.Struct):
             self.item["status"] = "incomplete"
         self.done = True
 
-    def part(self, index: int, rate: int = 48) -> Speech:
+    def part(self, index: int, rate: int = PCM) -> Speech:
         """The speech at that content index."""
         if index not in self.speech:
             self.speech[index] = Speech(rate)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-Json = dict[str, Any]
+from voicepilot.conversation.audio import PCM, Json
 
 APPEND = "input_audio_buffer.append"
 COMMIT = "input_audio_buffer.commit"
@@ -39,7 +39,6 @@ QUIET = 5.0
 So long must the server have shown that it lives, too, since the audio was sent: one that is slow or frozen hears no
 silence, it hears nothing.
 """
-
 
 LEAST_COMMIT = 0.1
 """Seconds of audio that the provider wants in a turn at least."""
@@ -74,7 +73,7 @@ class Journal:
     """The entries, oldest first."""
 
     def __init__(self, max_audio: float, max_bytes: int) -> None:
-        self.rate = 48_000.0  # bytes of audio in a second; PCM16 at 24 kHz until the session says otherwise
+        self.rate = PCM  # bytes of audio in a second, until the session says otherwise
         self.appended = 0.0  # seconds of audio, since the conversation began
         self.now = 0.0  # the machine's time
         self.stopped: float | None = None  # where the turn ends that is about to be committed, on the connection

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
+from voicepilot.conversation.audio import FLAT, PCM, Json, audio_of, rate_of
 from voicepilot.conversation.happenings import Lost
-
-Json = dict[str, Any]
 
 
 class Stage(StrEnum):
@@ -34,6 +32,8 @@ class Link:
         "dropped",
         "excused_at",
         "heard_at",
+        "hears",
+        "input_rate",
         "known",
         "last_item",
         "limit_at",
@@ -66,7 +66,8 @@ class Link:
         self.began_at = 0.0  # when it began to carry the conversation
         self.proved = False  # it gave an answer
         self.session: Json = {}  # those of its options that matter here, as the server last said
-        self.output_rate = 48_000.0  # bytes in a second of output audio
+        self.hears: Json = {}  # of these, what is about input audio
+        self.input_rate = self.output_rate = PCM  # bytes in a second of audio
         self.options: Json = {}  # what it was told of the options
         self.update_id = ""  # of the `session.update` that configures it
         self.configured = True
@@ -103,61 +104,25 @@ class Link:
     def learn(self, session: Json) -> None:
         """Note the options it has now. The long ones, instructions and tools, nobody asks for again."""
         self.session = {name: session[name] for name in ASKED_FOR if name in session}
-        self.output_rate = output_rate(session)
+        self.hears = audio_of(session, "input")
+        self.input_rate, self.output_rate = rate_of(self.hears), rate_of(audio_of(session, "output"))
 
     @property
     def detects_turns(self) -> bool:
         """Whether the server decides when the user's turn is over."""
-        return turn_detection(self.session) is not None
+        return self.hears.get("turn_detection") is not None
 
     @property
     def answers_by_itself(self) -> bool:
         """Whether a turn that the server found is answered without being asked; a transcription session's never is."""
-        detection = turn_detection(self.session) if self.session.get("type") != "transcription" else None
+        detection = self.hears.get("turn_detection") if self.session.get("type") != "transcription" else None
         return detection is not None and detection.get("create_response", True) is not False
 
     @property
     def transcribes(self) -> bool:
         """Whether what the user says is written down."""
-        if "audio" in self.session:
-            return (self.session["audio"].get("input") or {}).get("transcription") is not None
-        return self.session.get("input_audio_transcription") is not None
+        return self.hears.get("transcription") is not None
 
 
-ASKED_FOR = (
-    "type",
-    "audio",
-    "turn_detection",
-    "input_audio_format",
-    "input_audio_transcription",
-    "output_audio_format",
-)
+ASKED_FOR = ("type", "audio", *(name for flat in FLAT.values() for name in flat.values()))
 """The options of a session that tell how it hears and speaks, the preview's among them."""
-
-
-def turn_detection(session: Json) -> Json | None:
-    """The turn detection of a session; its place differs between GA and preview (realtime-wire.md A1, A3)."""
-    if "audio" in session:
-        session = (session["audio"] or {}).get("input") or {}
-    found: Json | None = session.get("turn_detection")
-    return found
-
-
-def audio_rate(session: Json) -> float:
-    """Bytes in a second of input audio: 24 kHz PCM16, or G.711 at 8 kHz (realtime-wire.md D4)."""
-    if "audio" in session:
-        form = ((session["audio"] or {}).get("input") or {}).get("format") or {}
-        kind = form.get("type", "audio/pcm") if isinstance(form, dict) else str(form)
-        rate = form.get("rate") if isinstance(form, dict) else None
-    else:
-        kind, rate = str(session.get("input_audio_format", "pcm16")), None
-    if "pcmu" in kind or "pcma" in kind or "g711" in kind:
-        return 8_000.0
-    return float(rate or 24_000) * 2
-
-
-def output_rate(session: Json) -> float:
-    """Bytes in a second of output audio."""
-    form: Any = ((session.get("audio") or {}).get("output") or {}).get("format") or session.get("output_audio_format")
-    kind = form.get("type", "") if isinstance(form, dict) else str(form)
-    return 8_000.0 if any(name in kind for name in ("pcmu", "pcma", "g711")) else 48_000.0

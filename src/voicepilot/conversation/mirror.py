@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from voicepilot.conversation.audio import PCM, audio_of, form_of, rate_of
 from voicepilot.conversation.item import Again, Entry, Json, Speech, again, made_id
 from voicepilot.conversation.items import Items
 from voicepilot.conversation.recordings import MAX_AUDIO, AudioPolicy, Recordings
 from voicepilot.conversation.replay import Replay, creations, sayable, surplus, tokens
-from voicepilot.conversation.told import Told, audio_settings, form_of, rate_of
+from voicepilot.conversation.told import Told
 
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes of items kept, about; audio has its own bound."""
@@ -34,7 +35,7 @@ class Abandoned(msgspec.Struct, frozen=True, kw_only=True):
 class _Running(msgspec.Struct):
     """A response being given."""
 
-    rate: int  # bytes of its audio a millisecond
+    rate: int  # bytes of its audio a second
     item_ids: list[str] = []
 
 
@@ -57,9 +58,8 @@ class Mirror:
         self._running: dict[str, _Running] = {}
         self._awaited: dict[str, None] = {}  # items whose transcript is to come, oldest first
         self._summary: str | None = None
-        self._rate = 48  # bytes of the assistant's audio a millisecond
-        self._heard_rate = 48_000  # bytes of the user's audio a second
-        self._form = ""  # its format
+        self._heard_rate = self._said_rate = PCM  # bytes a second of the user's audio, and of the assistant's
+        self._form = ""  # the format of the user's
         self._transcribes = True
         self._spoken = "output_text"
 
@@ -124,10 +124,9 @@ class Mirror:
     # --- sessions ---------------------------------------------------------------------------------------------------
 
     def _configured(self, told: Told) -> None:
-        heard, spoken = (audio_settings(told.session, side) for side in ("input", "output"))
+        heard, said = audio_of(told.session, "input"), audio_of(told.session, "output")
         self._form = form_of(heard)
-        self._heard_rate = 1_000 * rate_of(heard)
-        self._rate = rate_of(spoken)
+        self._heard_rate, self._said_rate = rate_of(heard), rate_of(said)
         self._transcribes = heard.get("transcription") is not None
         self._spoken = "output_text" if "audio" in told.session else "text"
 
@@ -191,15 +190,15 @@ class Mirror:
 
     def _response_created(self, told: Told) -> None:
         if isinstance(response_id := told.response.get("id"), str):
-            spoken = audio_settings(told.response, "output")
-            self._running[response_id] = _Running(rate_of(spoken) if form_of(spoken) else self._rate)
+            said = audio_of(told.response, "output")
+            self._running[response_id] = _Running(rate_of(said) if form_of(said) else self._said_rate)
 
     def _output_added(self, told: Told) -> None:
         entry = self._items.learn(told.item)
         if entry is None or told.response_id is None or entry.response_id:
             return
         entry.response_id = told.response_id
-        self._running.setdefault(told.response_id, _Running(self._rate)).item_ids.append(entry.id)
+        self._running.setdefault(told.response_id, _Running(self._said_rate)).item_ids.append(entry.id)
 
     def _output_done(self, told: Told) -> None:
         if told.item.get("id") in self._items:
@@ -213,7 +212,7 @@ class Mirror:
 
     def _rate_of(self, entry: Entry) -> int:
         running = self._running.get(entry.response_id or "")
-        return running.rate if running else self._rate
+        return running.rate if running else self._said_rate
 
     def _speech(self, entry: Entry, index: int) -> Speech:
         return entry.speech.get(index) or entry.part(index, self._rate_of(entry))

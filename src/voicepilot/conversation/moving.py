@@ -24,7 +24,7 @@ from voicepilot.conversation.happenings import (
 from voicepilot.conversation.inputs import CloseAsked, DialFailed, Dialled, Fell, Heard, Input
 from voicepilot.conversation.journal import CLEAR, RESPOND
 from voicepilot.conversation.link import Link
-from voicepilot.conversation.restoring import NOT_READY, adopt_session, dial, incoming
+from voicepilot.conversation.restoring import NOT_READY, dial, incoming
 from voicepilot.conversation.state import Json, Phase, State, Turn
 from voicepilot.conversation.talking import lose_forgotten
 from voicepilot.errors import Fault, FaultDomain
@@ -238,7 +238,7 @@ def _promote(state: State, now: float) -> Restored:
     state.must_move = state.forced = state.is_last = False
     state.turn = Turn()
     _plan_handover(state, link, now)
-    adopt_session(state, link)
+    state.journal.rate = link.input_rate
     state.mirror.hear({"type": "session.updated", "session": link.session})
     lose_forgotten(state, now)
     forgotten, state.forgotten = state.forgotten, 0.0

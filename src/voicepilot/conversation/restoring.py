@@ -7,14 +7,13 @@ from typing import Any
 from voicepilot.conversation.effects import Dial, Report, Send, Summarise, Yield
 from voicepilot.conversation.happenings import Lost
 from voicepilot.conversation.inputs import Dialled, Greeted, Heard, Input, Unconfirmed
-from voicepilot.conversation.link import Link, Stage, audio_rate
+from voicepilot.conversation.link import Link, Stage
 from voicepilot.conversation.state import Json, State
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
 DEFAULT_LIFE = 3_600.0
 """Seconds a connection lives where the provider does not say (realtime-wire.md B3)."""
-
 
 CONFIRMED_WITHIN = 5.0
 """Seconds the server has to confirm the options; the official agents client waits as long (realtime-wire.md E3)."""
@@ -177,11 +176,6 @@ def incoming(state: State) -> Link:
     if state.incoming is None:
         raise AssertionError("there is no incoming connection")
     return state.incoming
-
-
-def adopt_session(state: State, link: Link) -> None:
-    """Measure audio as this connection does."""
-    state.journal.rate = audio_rate(link.session)
 
 
 def merged(session: Json, changes: Json) -> Json:

@@ -9,7 +9,7 @@ from voicepilot.conversation.flowing import FLOWING, let_go, send_waiting, stop_
 from voicepilot.conversation.happenings import InputDropped
 from voicepilot.conversation.inputs import Heard, Ponged, Said, Silent, Summarised
 from voicepilot.conversation.journal import APPEND, COMMIT, CREATE, RESPOND, Entry
-from voicepilot.conversation.link import Link, Stage, audio_rate
+from voicepilot.conversation.link import Link, Stage
 from voicepilot.conversation.restoring import merged
 from voicepilot.conversation.state import Json, Phase, State
 from voicepilot.conversation.usage import usage_of
@@ -163,7 +163,7 @@ def _item_added(state: State, _: Link, event: Json, __: float) -> None:
 
 def _configured(state: State, link: Link, event: Json, _: float) -> None:
     link.learn(event["session"])
-    state.journal.rate = audio_rate(link.session)
+    state.journal.rate = link.input_rate
     entry = state.journal.confirm(event)
     if entry is not None:
         state.session = merged(state.session, entry.event["session"])
