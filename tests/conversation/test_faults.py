@@ -9,10 +9,8 @@ import pytest
 from voicepilot.conversation.faults import (
     fault_of_bad_handshake,
     fault_of_close,
-    fault_of_dial_timeout,
     fault_of_refused_dial,
 )
-from voicepilot.errors import FaultDomain
 from voicepilot.network.reply import Reply
 from voicepilot.network.secrets import Secret
 
@@ -117,6 +115,3 @@ def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
 
 def test_what_never_was_a_websocket_is_named() -> None:
     assert fault_of_bad_handshake("opening").code == "NOT_A_WEBSOCKET"
-    timeout = fault_of_dial_timeout(10.0)
-    assert (timeout.code, timeout.retryable, timeout.domain) == ("DIAL_TIMEOUT", True, FaultDomain.TRANSPORT)
-    assert "10 s" in timeout.message

@@ -95,9 +95,8 @@ def test_an_output_that_answers_by_the_new_name_belongs_to_its_call() -> None:
 def test_items_are_chained() -> None:
     replay = mirror_of(user("a", "A"), assistant("b", "B"), user("c", "C")).replay()
     assert [event["previous_item_id"] for event in replay.events] == ["root", "a", "b"]
-    assert (replay.item_ids, replay.last) == (("a", "b", "c"), "c")
+    assert replay.item_ids == ("a", "b", "c")
     assert Mirror().replay() == Replay()
-    assert Replay().last is None
 
 
 @pytest.mark.parametrize(

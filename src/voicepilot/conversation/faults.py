@@ -52,11 +52,6 @@ def fault_of_bad_handshake(where: str) -> Fault:
     return BadReplyError(f"{where}: the WebSocket handshake is wrong", code="NOT_A_WEBSOCKET").fault
 
 
-def fault_of_dial_timeout(seconds: float) -> Fault:
-    """The fault when a dial is given up after so many seconds."""
-    return _fault("DIAL_TIMEOUT", f"no WebSocket within {seconds:g} s", _PASSES)
-
-
 def fault_of_close(code: int, reason: str) -> Fault:
     """The fault behind the end of a connection. The provider's reasons look like `invalid_request_error.<code>`."""
     if 3000 <= code < 5000:

@@ -22,7 +22,6 @@ class Items:
     def __init__(self, max_bytes: int, forget: Callable[[str], None]) -> None:
         self.order: list[str] = []
         self.forgotten: list[str] = []
-        self.forgotten_count = 0
         self._max_bytes = max_bytes
         self._forget = forget
         self._entries: dict[str, Entry] = {}
@@ -101,7 +100,6 @@ class Items:
             for item_id in group:
                 self.remove(item_id)
                 self.forgotten.append(item_id)
-                self.forgotten_count += 1
                 del self.forgotten[:-REMEMBERED]
 
     def _oldest(self) -> list[list[str]]:
@@ -124,7 +122,7 @@ class Items:
         self._entries.clear()
         self.order.clear()
         self.forgotten.clear()
-        self._bytes = self.forgotten_count = 0
+        self._bytes = 0
 
 
 def turns(items: Iterable[Json]) -> Iterator[list[Json]]:

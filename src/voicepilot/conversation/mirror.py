@@ -326,7 +326,6 @@ class Mirror:
             unfinished=said.unfinished,
             dropped=(*self._items.forgotten, *(item["id"] for item in dropped)),
             dropped_items=tuple(self._earlier_summary(said.items) + dropped if dropped else ()),
-            forgotten=self._items.forgotten_count,
             renamed=said.renamed,
             tokens=sum(costs[item_id] for item_id in wanted),
         )

@@ -141,10 +141,10 @@ def _release(state: State, old: Link, now: float) -> None:
         state.out.append(HangUp(old.number))
 
 
-def release(state: State, given: Fell, _: float) -> None:
+def release(state: State, given: Fell, now: float) -> None:
     """Nothing more is expected from a connection that was moved away from."""
     state.drains = [link for link in state.drains if link.number != given.link]
-    hang_up(state, given, _)
+    hang_up(state, given, now)
 
 
 def hang_up(state: State, given: Fell | Dialled, _: float) -> None:

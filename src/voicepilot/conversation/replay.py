@@ -33,14 +33,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: tuple[str, ...] = ()  # still being said; a later replay has them
     dropped: tuple[str, ...] = ()  # did not fit the budget, or were forgotten before (the last thousand of these)
     dropped_items: tuple[Json, ...] = ()  # those of the budget, after the earlier summary, to be summarised
-    forgotten: int = 0  # how many items the mirror's bound has cost, since it began
     renamed: Mapping[str, str] = {}  # call ids that the provider would refuse, and those in their place
     tokens: int = 0  # what all costs that fits the budget, about
-
-    @property
-    def last(self) -> str | None:
-        """The id of the item created last; its `conversation.item.done` says that everything is there."""
-        return self.item_ids[-1] if self.item_ids else None
 
 
 class Sayable(msgspec.Struct, frozen=True):

@@ -106,8 +106,8 @@ class State:
         self.mirror = Mirror(keep_audio=config.keep_audio, max_audio_seconds=config.max_kept_audio_seconds)
         self.turn = Turn()
         self.waits = False  # something waits for the end of an answer
-        self.summarising: tuple[str, ...] = ()  # the items of which a summary was asked for last
         self.turn_waits = False  # … that closes a turn of the user's audio
+        self.summarising: tuple[str, ...] = ()  # the items of which a summary was asked for last
         self.version = 0  # counts what may have changed the mirror
         self.used = Usage()  # on all its connections, as far as it was counted
         self.forgotten = 0.0  # seconds of the user's audio that went with the last connection

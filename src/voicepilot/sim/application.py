@@ -28,8 +28,6 @@ class Application:
         self._seed = seed
         self._call_back = call_back  # does something to the session from inside, which of several is the number's
         self._calls: Counter[str] = Counter()
-        self._allowed: set[str] = set()  # sessions that hold data
-        self.hanging = 0  # calls that ignore their cancellation
 
     async def behave(self, what: str, session_id: str, manners: Manners) -> None:
         """Do one call's worth of harm."""
@@ -54,11 +52,9 @@ class Application:
     async def _deaf(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
-        self.hanging += 1
         while (left := end - loop.time()) > 0:
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(left)
-        self.hanging -= 1
 
     def forget(self, session_id: str) -> None:
         """The session is over."""

@@ -50,7 +50,7 @@ class History:
 
     def column(self, at: float) -> Column:
         """The timeline at that time."""
-        return self.columns[min(COLUMNS - 1, max(0, int(at * COLUMNS / self.seconds)))]
+        return self.columns[self._index(at)]
 
     def asked(self, asked: Asked) -> None:
         """A request met the provider."""

@@ -101,7 +101,7 @@ class SimulatedProvider:
             latency *= slow.factor
         outcome, spell = self._outcome(met, at)
         self.heard(Asked(at, caller, number, outcome, spell.retry_after if spell else None))
-        return await self._answered(outcome, spell, asked, _Call(caller, number, at, latency, met))
+        return await self._answered(outcome, spell, asked, _Call(caller, number, latency, met))
 
     # --- what it meets ----------------------------------------------------------------------------------------------
 
@@ -200,7 +200,6 @@ class SimulatedProvider:
 class _Call(msgspec.Struct, frozen=True):
     caller: str
     number: int
-    at: float
     latency: float
     met: Mapping[Trouble, Spell]
 
