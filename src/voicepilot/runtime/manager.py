@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import logging
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from voicepilot.clock import SystemClock
-from voicepilot.errors import (
-    Fault,
-    SessionEndedError,
-    SessionError,
-    SessionLimitError,
-    SessionNotFoundError,
-    SessionStartError,
-)
+from voicepilot.errors import Fault, SessionEndedError, SessionError, SessionNotFoundError
 from voicepilot.events import (
     ConnectionChanged,
     DegradedChanged,
@@ -41,7 +31,6 @@ from voicepilot.lifecycle.inputs import (
     KeyRejected,
     PauseRequested,
     ResumeRequested,
-    StartRequested,
     UsageReported,
 )
 from voicepilot.lifecycle.phases import RUNNING, Phase
@@ -68,6 +57,7 @@ from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Entry
 from voicepilot.runtime.remedies import register_remedies
 from voicepilot.runtime.renewals import renew
+from voicepilot.runtime.starting import new_session_id, start
 from voicepilot.runtime.supervisor import is_inside
 from voicepilot.runtime.switchboard import Switchboard
 from voicepilot.runtime.timers import SessionTimerManager
@@ -79,11 +69,6 @@ if TYPE_CHECKING:
     from voicepilot.conversation.driver import Summariser
     from voicepilot.conversation.options import ConversationConfig
     from voicepilot.conversation.ports import Dialler
-
-
-def new_session_id() -> str:
-    """An id that no other session has, here or elsewhere. Jitter and spread are derived from it."""
-    return f"session-{int(time.time() * 1000)}-{uuid.uuid4()}"
 
 
 class SessionManager:
@@ -198,23 +183,8 @@ class SessionManager:
         if self._life.state != "initialized":
             raise SessionEndedError("the SessionManager is being disposed: no session is started any more")
         asked = copy.deepcopy(dict(session)) if session else {}
-        entry = self._new_entry(config, Wish(model=model, session=asked, labels=dict(labels or {})))
-        entry.start = asyncio.get_running_loop().create_future()
-        self._performer.registry.add(entry)
-        self._performer.apply(entry, StartRequested())
-        try:
-            answer = await entry.start
-        except asyncio.CancelledError:
-            self._performer.apply(entry, EndRequested("start-cancelled"))
-            raise
-        finally:
-            entry.start = None
-        cause, entry.cause = entry.cause, None
-        if answer.ended:
-            raise SessionEndedError("the session was ended while it was starting", session_id=_id(entry))
-        if answer.fault is not None:
-            raise _start_error(answer.fault, _id(entry)) from cause
-        return info(entry.fold())
+        wish = Wish(model=model, session=asked, labels=dict(labels or {}))
+        return await start(self._performer, self._new_session(config, wish))
 
     @asynccontextmanager
     async def session(
@@ -466,13 +436,13 @@ class SessionManager:
         ours = any(id(self._configuration) == id(part) for part in self._life.owned)
         return follow(self._configuration, self._performer, ours=ours)
 
-    def _new_entry(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Entry:
+    def _new_session(self, config: SessionConfig | Mapping[str, Any] | None, wish: Wish) -> Session:
         settled = config if isinstance(config, SessionConfig) else self._configuration.session_config()
         if config is not None and not isinstance(config, SessionConfig):
             settled = settled.changed(config)
         now = self._clock.now()
         session_id = self._new_session_id()
-        return Entry(Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish))
+        return Session(session_id=session_id, created_at=now, last_activity=now, config=settled, wish=wish)
 
     def _known(self, session_id: str) -> Entry:
         entry = self._performer.registry.get(session_id)
@@ -498,15 +468,5 @@ class SessionManager:
         return entry
 
 
-def _id(entry: Entry) -> str:
-    return entry.session.session_id
-
-
 def _not_found(session_id: str) -> SessionNotFoundError:
     return SessionNotFoundError(f"Session {session_id} not found", session_id=session_id)
-
-
-def _start_error(fault: Fault, session_id: str) -> SessionError:
-    if fault.code == SessionLimitError.code:
-        return SessionLimitError(fault.message, session_id=session_id)
-    return SessionStartError(fault, session_id=session_id)
