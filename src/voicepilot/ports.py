@@ -79,6 +79,15 @@ class KeyMinter(Protocol):
 
 
 @runtime_checkable
+class TakesTurns(Protocol):
+    """A KeyMinter that serves only so many at once. To wait for that is no part of an attempt: no breaker judges it."""
+
+    async def take_turn(self, session_id: str) -> Callable[[], None]:
+        """Wait until the session's next request may go out. What is returned gives the turn back; idempotent."""
+        ...
+
+
+@runtime_checkable
 class Collaborator(Protocol):
     """Something with a life of its own that must be initialised before the manager is."""
 
@@ -403,6 +412,7 @@ __all__ = [
     "Role",
     "RoundRecovery",
     "SessionDefaults",
+    "TakesTurns",
     "Transcripts",
     "Turn",
     "Usage",

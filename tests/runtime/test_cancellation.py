@@ -79,6 +79,21 @@ async def pause() -> None:
 
 
 class Pausing(FakeKeyService):
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns: set[object] = set()  # that have come and were not given back
+
+    async def take_turn(self, session_id: str) -> Callable[[], None]:
+        turn = object()
+        await pause()
+        self.turns.add(turn)
+        try:
+            await pause()
+        except BaseException:
+            self.turns.remove(turn)
+            raise
+        return lambda: self.turns.discard(turn)
+
     async def _answer(self, request: KeyRequest, *, renewal: bool) -> EphemeralKey:
         await pause()
         key = await super()._answer(request, renewal=renewal)
@@ -117,7 +132,8 @@ class Stage(World):
     """A world in which everything pauses, and an injector that watches it."""
 
     def __init__(self, injector: Injector) -> None:
-        super().__init__(keys=Pausing(), limit=3, retry_backoff_ms=10)
+        self.queue = Pausing()
+        super().__init__(keys=self.queue, limit=3, retry_backoff_ms=10)
         self.injector = injector
         self.manager.set_privacy_controller(PausingPurger())
         self.vault = self.performer.vault = CountingVault()
@@ -232,6 +248,7 @@ async def _play(scene: Scene, injector: Injector, *, inner: bool) -> None:
         await stage.manager.dispose()
     assert stage.leftovers() == [], injector.hit
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+    assert stage.queue.turns == set(), injector.hit
     assert set(stage.vault.taken.values()) <= {1}
     assert stage.vault.taken == stage.vault.released, injector.hit
     _check_events(stage)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 from yarl import URL
@@ -20,6 +20,7 @@ from voicepilot.credentials.news import Channel, KeyExpired, KeyRefused, KeyRene
 from voicepilot.credentials.profiles import MIN_KEY_LIFE, OpenAIProfile, Profile
 from voicepilot.credentials.provider import ProviderSettings, credential_of, profile_of
 from voicepilot.credentials.replies import key_from
+from voicepilot.credentials.turns import Turn
 from voicepilot.errors import (
     AttemptRefusedError,
     AuthenticationError,
@@ -39,6 +40,8 @@ from voicepilot.network.reply import Reply
 from voicepilot.network.secrets import Secret
 from voicepilot.ports import Clock, EphemeralKey, KeyRequest, OperationContext, RecoveryExecutor
 from voicepilot.subscription import Subscription
+
+T = TypeVar("T")
 
 AUTHENTICATION_TEST = "authentication-test"
 """The session that a key is asked for when only the asking matters."""
@@ -80,7 +83,7 @@ class AuthenticationReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Mint:
-    """One request under way, which `end_session` and `dispose` can end."""
+    """One request under way or in the queue, which `end_session` and `dispose` can end."""
 
     def __init__(self) -> None:
         self.scope = asyncio.timeout(None)
@@ -93,7 +96,7 @@ class _Mint:
 
 
 class EphemeralKeyService:
-    """Implements `ports.KeyMinter` and `ports.Collaborator`.
+    """Implements `ports.KeyMinter`, `ports.TakesTurns` and `ports.Collaborator`.
 
     `provider` is a profile, or settings that choose one. Without `credential`, settings say where it comes from, and
     a profile takes its environment variable. A credential given as an object stays the caller's to close.
@@ -122,6 +125,7 @@ class EphemeralKeyService:
         self._transport_factory = transport or self._http_client
         self._transport: Transport | None = None
         self._gate = asyncio.Semaphore(self._limits.concurrent_mints)
+        self._taken: dict[str, Turn] = {}  # by session: a turn that has come, for its next request
         self._mints: dict[str, set[_Mint]] = {}
         self._lapses = Lapses(self._clock.now, self._lapsed)
         self._renewed: Channel[KeyRenewed] = Channel("on_key_renewed", self._logger)
@@ -149,6 +153,7 @@ class EphemeralKeyService:
     async def dispose(self) -> None:
         """End the mints under way, close every connection, forget every subscriber. Idempotent."""
         transport, self._transport = self._transport, None
+        self._taken.clear()
         for mint in [mint for mints in self._mints.values() for mint in mints]:
             mint.end(NotInitializedError("EphemeralKeyService", "EphemeralKeyService was disposed during the request"))
         self._lapses.close()
@@ -176,8 +181,18 @@ class EphemeralKeyService:
         """A session's next key, as `request_ephemeral_key`."""
         return await self._key(request, first=False)
 
+    async def take_turn(self, session_id: str) -> Callable[[], None]:
+        """Wait until the session's next request may go out at once, and say how that is given back. Raises as it does.
+
+        Whoever judges how long a request takes waits here first. A request without a turn waits by itself.
+        """
+        self._ready_transport()
+        turn = await self._own_turn(session_id)
+        self._taken[session_id] = turn
+        return partial(self._give_back, session_id, turn)
+
     async def end_session(self, session_id: str) -> None:
-        """Forget the session and end its mints under way. Never raises.
+        """Forget the session and end its mints under way or in the queue. Never raises.
 
         No provider documents a route that revokes a key or ends a session that was only minted (wire sheet, C and G).
         """
@@ -191,13 +206,18 @@ class EphemeralKeyService:
         The recovery executor, if there is one, decides whether to ask again. Raises NotInitializedError only; whatever
         else goes wrong is in the report.
         """
+        self._ready_transport()
+        turn = await self._own_turn(AUTHENTICATION_TEST)  # given back by the first attempt; others wait again
         started = asyncio.get_running_loop().time()
         fault: Fault | None = None
-        mint = partial(self._limited_mint, KeyRequest(session_id=AUTHENTICATION_TEST, life_seconds=MIN_KEY_LIFE))
+        request = KeyRequest(session_id=AUTHENTICATION_TEST, life_seconds=MIN_KEY_LIFE)
+        mint = partial(self._limited_mint, request, turn)
         try:
             await (self._recovery.execute(mint, self._test_context()) if self._recovery else mint())
         except (KeyServiceError, AttemptRefusedError, OperationTimeoutError) as error:
             fault = error.fault
+        finally:
+            turn.give_back()
         return AuthenticationReport(
             success=fault is None,
             profile=self.profile.name,
@@ -240,8 +260,9 @@ class EphemeralKeyService:
         return self._refused.subscribe(handler)
 
     async def _key(self, request: KeyRequest, *, first: bool) -> EphemeralKey:
+        turn = self._taken.pop(request.session_id) if request.session_id in self._taken else Turn(self._gate)
         try:
-            key = await self._limited_mint(request)
+            key = await self._limited_mint(request, turn)
         except _CREDENTIAL_FAULTS as error:
             self._refused.publish(KeyRefused(session_id=request.session_id, fault=error.fault))
             raise
@@ -249,27 +270,49 @@ class EphemeralKeyService:
         self._renewed.publish(KeyRenewed(session_id=request.session_id, expires_in=key.expires_in, first=first))
         return key
 
-    async def _limited_mint(self, request: KeyRequest) -> EphemeralKey:
-        """One mint that takes its turn and that `end_session` and `dispose` can end at any await."""
-        transport = self._ready_transport()
+    async def _limited_mint(self, request: KeyRequest, turn: Turn) -> EphemeralKey:
+        """One mint in its turn, which is used up by it."""
+        try:
+            transport = self._ready_transport()
+            return await self._endable(request.session_id, partial(self._mint, request, turn, transport))
+        finally:
+            turn.give_back()
+
+    async def _own_turn(self, session_id: str) -> Turn:
+        turn = Turn(self._gate)
+        try:
+            await self._endable(session_id, turn.come)
+        except BaseException:
+            turn.give_back()
+            raise
+        return turn
+
+    def _give_back(self, session_id: str, turn: Turn) -> None:
+        if self._taken.get(session_id) is turn:
+            del self._taken[session_id]
+        turn.give_back()
+
+    async def _endable(self, session_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, unless `end_session` or `dispose` ends it first, at whatever await."""
         mint = _Mint()
-        mints = self._mints.setdefault(request.session_id, set())
+        mints = self._mints.setdefault(session_id, set())
         mints.add(mint)
         try:
-            async with mint.scope, self._gate:
-                key = await self._mint(request, transport)
-                if mint.verdict is None:  # else it was ended in the very moment the key came
-                    return key
+            async with mint.scope:
+                given = await work()
+                if mint.verdict is None:  # else it was ended in the very moment that it was done
+                    return given
         except TimeoutError:
             if mint.verdict is None:
                 raise
         finally:
             mints.discard(mint)
             if not mints:
-                self._mints.pop(request.session_id, None)
+                self._mints.pop(session_id, None)
         raise mint.verdict
 
-    async def _mint(self, request: KeyRequest, transport: Transport) -> EphemeralKey:
+    async def _mint(self, request: KeyRequest, turn: Turn, transport: Transport) -> EphemeralKey:
+        await turn.come()
         body = self._body(request)
         secret = await self._secret(refresh=False)
         try:

@@ -1,4 +1,4 @@
-"""Fetches keys: every mint has a limit, and answers the core once, whatever the key service does."""
+"""Fetches keys: every attempt has a limit, and answers the core once, whatever the key service does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import copy
 import logging
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from voicepilot.errors import BadReplyError, KeyTimeoutError, fault_of
@@ -17,10 +17,13 @@ from voicepilot.lifecycle.session import Session
 from voicepilot.ports import EphemeralKey, KeyMinter, KeyRequest
 from voicepilot.runtime.recovery import RecoveryLink
 from voicepilot.runtime.registry import Entry, Mint
-from voicepilot.runtime.supervisor import StrayError, Supervisor, others_code
+from voicepilot.runtime.supervisor import STUBBORN, StrayError, Supervisor, others_code
 
 SHORTEST_LIFE = 1.0
 """Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
+
+LONGEST_QUEUE = 600.0
+"""Seconds after which a turn that has not come is a key service that hangs."""
 
 
 class Minting:
@@ -36,6 +39,8 @@ class Minting:
         logger: logging.Logger,
     ) -> None:
         self._minter = minter
+        # Not isinstance(…, TakesTurns): a key service that stands around another passes on what it does not have.
+        self._take_turn: Callable[[str], Awaitable[Callable[[], None]]] | None = getattr(minter, "take_turn", None)
         self._keep = keep
         self._recovery = recovery
         self._supervisor = supervisor
@@ -45,32 +50,20 @@ class Minting:
     def start(self, entry: Entry, order: MintKey) -> None:
         """Fetch the key that is ordered."""
         mint = entry.mint = Mint()
-        # A key service may swallow its cancellation, so that the limit cannot be inside the task.
-        mint.timer = asyncio.get_running_loop().call_later(order.limit, self._overdue, entry, order, mint)
         mint.task = self._supervisor.spawn(self._fetch(entry, order, mint), "voicepilot-mint")
 
     def stop(self, entry: Entry) -> None:
-        """Cancel the mint under way."""
+        """Cancel the mint under way, or take it out of the queue."""
         mint, entry.mint = entry.mint, None
         if mint is not None:
-            mint.timer.cancel()
-            mint.task.cancel()
-
-    def _overdue(self, entry: Entry, order: MintKey, mint: Mint) -> None:
-        entry.mint = None
-        mint.task.cancel()
-        self._failed(entry, order, KeyTimeoutError(f"no answer within {order.limit:.1f} s"))
+            self._cancel(mint)
 
     async def _fetch(self, entry: Entry, order: MintKey, mint: Mint) -> None:
-        session = entry.session
-        fetch = self._minter.request_ephemeral_key if order.first else self._minter.renew_key
         try:
-            with others_code():
-                key = await self._recovery.attempt(partial(fetch, _request(session, order)), session, order)
-            _check_key(key, session.session_id)
+            key = await self._in_turn(entry, order, mint)
         except asyncio.CancelledError:
             if entry.mint is mint:  # not by us
-                self._done(entry, mint)
+                entry.mint = None
                 self._failed(entry, order, StrayError("the key service cancelled its caller"))
             raise
         except Exception as error:
@@ -80,11 +73,66 @@ class Minting:
             self._done(entry, mint)
             self._keep(entry, order.ticket, key)
 
+    async def _in_turn(self, entry: Entry, order: MintKey, mint: Mint) -> EphemeralKey:
+        """Wait for the turn where the key service has turns, and only then begin what is limited and judged."""
+        try:
+            if self._take_turn is not None:
+                self._limit(entry, order, mint, LONGEST_QUEUE, "turn")
+                with others_code():
+                    mint.give_back = await self._take_turn(entry.session.session_id)
+                if entry.mint is not mint:  # it came although the queueing was cancelled
+                    raise asyncio.CancelledError
+            self._limit(entry, order, mint, order.limit, "answer")
+            return await self._attempt(entry.session, order)
+        finally:
+            self._let_go(mint)
+
+    async def _attempt(self, session: Session, order: MintKey) -> EphemeralKey:
+        fetch = self._minter.request_ephemeral_key if order.first else self._minter.renew_key
+        with others_code():
+            key = await self._recovery.attempt(partial(fetch, _request(session, order)), session, order)
+        _check_key(key, session.session_id)
+        return key
+
     @staticmethod
     def _done(entry: Entry, mint: Mint) -> None:
-        mint.timer.cancel()
         if entry.mint is mint:
             entry.mint = None
+
+    # --- limits and turns -------------------------------------------------------------------------------------------
+
+    def _limit(self, entry: Entry, order: MintKey, mint: Mint, seconds: float, awaited: str) -> None:
+        """Give up when `awaited` has not come by then. A key service may swallow its cancellation: see `_cancel`."""
+        if mint.timer is not None:
+            mint.timer.cancel()
+        loop = asyncio.get_running_loop()
+        mint.timer = loop.call_later(seconds, self._overdue, entry, order, mint, f"no {awaited} within {seconds:.1f} s")
+
+    def _overdue(self, entry: Entry, order: MintKey, mint: Mint, why: str) -> None:
+        entry.mint = None
+        self._cancel(mint)
+        self._failed(entry, order, KeyTimeoutError(why))
+
+    def _cancel(self, mint: Mint) -> None:
+        """Cancel the task. Should that be refused, the turn is the next one's all the same."""
+        if mint.timer is not None:
+            mint.timer.cancel()
+        mint.task.cancel()
+        if mint.give_back is not None:
+            mint.timer = asyncio.get_running_loop().call_later(STUBBORN, self._let_go, mint)
+
+    def _let_go(self, mint: Mint) -> None:
+        """Nothing is awaited any more, and the turn is given back, whoever was first to see that."""
+        if mint.timer is not None:
+            mint.timer.cancel()
+        give_back, mint.give_back = mint.give_back, None
+        if give_back is None:
+            return
+        try:
+            with others_code():
+                give_back()
+        except Exception as error:  # its text may quote a key
+            self._logger.error("the key service raised %s for a turn given back", type(error).__name__)  # noqa: TRY400
 
     def _failed(self, entry: Entry, order: MintKey, error: Exception) -> None:
         fault = fault_of(error)

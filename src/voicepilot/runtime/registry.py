@@ -64,10 +64,13 @@ class Lane:
 class Mint:
     """A key that is being fetched."""
 
-    __slots__ = ("task", "timer")
+    __slots__ = ("give_back", "task", "timer")
 
     task: asyncio.Task[None]
-    timer: asyncio.TimerHandle
+
+    def __init__(self) -> None:
+        self.timer: asyncio.TimerHandle | None = None  # the limit of the attempt, once it is made
+        self.give_back: Callable[[], None] | None = None  # the key service's turn, once it has come
 
 
 class Entry:

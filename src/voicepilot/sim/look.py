@@ -174,6 +174,7 @@ class Inspector:
             "deadlines": len(self._manager._timers._heap),  # noqa: SLF001
             "subscriptions": sum(map(len, performer.observers._subscribers.values())),  # noqa: SLF001
             "mints": len(self._service._mints),  # noqa: SLF001
+            "turns": self._service._limits.concurrent_mints - self._service._gate._value,  # noqa: SLF001
             "key expiries": len(self._service._lapses._ends),  # noqa: SLF001
         }
         return left + [f"{count} {name}" for name, count in counted.items() if count]
