@@ -15,7 +15,8 @@ from voicepilot.sim.excuses import APART, Disturbances, harmless
         (5, False, 0),  # not even the first break fits
         (10, False, 5),  # the first break, of 5 s, waited out for 6.25, and an answer
         (30, False, 15),  # breaks of 5 and 10
-        (60, False, 35),
+        (60, False, 43.5),  # half of the last 16.5 s: another's probe, asking again, and an answer
+        (300, False, 283.5),
         (10, True, 0),  # half of the margin is gone before anybody knows
         (30, True, 5),
     ],
@@ -26,6 +27,10 @@ def test_how_long_an_outage_a_margin_allows(margin: float, hidden: bool, seconds
 
 def test_a_cool_down_ends_the_growth_of_breaks() -> None:
     assert harmless(60, BreakerOptions(), 10, hidden=False) == 45  # 5, then four of 10
+
+
+def test_without_probes_before_the_end_of_a_break_the_breaks_decide() -> None:
+    assert harmless(60, BreakerOptions(urgent_break=None), 40, hidden=False) == 35  # 5, 10 and 20
 
 
 def spell(begins: float, ends: float, trouble: Trouble = Trouble.OUTAGE, **more: float) -> Spell:

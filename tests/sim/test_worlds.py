@@ -46,6 +46,12 @@ def test_no_outage_shorter_than_the_margin_allows_costs_a_second() -> None:
     assert (outcome.history.without_key, outcome.broken) == (0.0, ())
 
 
+def test_a_wide_margin_carries_over_nearly_as_long_an_outage() -> None:
+    outcome = lived("wide-margin", 40, 2, 4)  # without probes before the end of a break: 71 s
+    assert outcome.history.counts["mints"] > outcome.history.counts["keys"]  # there were some
+    assert (outcome.history.without_key, outcome.broken) == (0.0, ())
+
+
 def test_what_belongs_to_a_scenario_is_set_unless_the_user_set_it() -> None:
     story = lived("herd", 2, 0.02, 1).plan.setup
     assert (story.concurrent_mints, story.config.renewal_spread_seconds) == (1_000, 60)

@@ -1,15 +1,16 @@
 """What may cost a session its key: disturbances as they came, and how long one may last before it costs anything.
 
 A gap without a valid key is excused only by a disturbance that lasted longer than the margin allows. How long that is
-follows from how the breaker rests: breaks of `first_break`, then longer each time, each waited out with a spread of a
-quarter. The last break that can have begun while the disturbance lasted must be over before the margin is.
+follows from who may ask when. A session is never told to wait for more than half of what is left of its key; one that
+cannot wait for the end of a break probes, and whoever asks meanwhile asks again a little after. Or it need not probe:
+the last break that can have begun while the disturbance lasted is over before the margin is.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker import PROBE_WAIT, BreakerOptions
 from voicepilot.sim.faults import HARMLESS, SLOW_TO_SHOW, Spell, Trouble
 
 APART = 90.0
@@ -20,6 +21,9 @@ SPREAD = 1.25
 
 ANSWER = 3.5
 """Seconds that asking again, and the slowest answer of a calm day, take."""
+
+PROBE = ANSWER + PROBE_WAIT * SPREAD
+"""Seconds that somebody else's probe, and asking again after it, take."""
 
 TAILS = {Trouble.HANG: 10.0, Trouble.LATE: 20.0, Trouble.SLOW: 10.0}
 """Seconds for which requests that met the trouble go on taking up room after it is over."""
@@ -94,4 +98,6 @@ def harmless(margin: float, breaker: BreakerOptions, cool_down: float, *, hidden
         rested += pause
         allowed = rested
         pause = min(pause * breaker.growth, max(cool_down, breaker.first_break))
-    return allowed
+    if hidden or breaker.urgent_break is None:
+        return allowed
+    return max(allowed, margin - 2 * (max(PROBE, breaker.urgent_break) + ANSWER))

@@ -75,6 +75,13 @@ _SCENARIOS = (
         ),
     ),
     Scenario(
+        name="wide-margin",
+        description="Renewals begin a minute before the key lapses, and outages last 25 to 43 s: nobody may notice.",
+        troubles=(Episodes(trouble=_OUTAGE, every=(4 * MINUTE, 10 * MINUTE), lasts=(25, 43.4)),),
+        habits=Habits(reconfigure=0),
+        config={"renewal_margin_seconds": 60.0},
+    ),
+    Scenario(
         name="rate-limit-storm",
         description="For minutes at a time the provider serves a few requests a second, or none, and answers 429.",
         troubles=(
