@@ -12,7 +12,7 @@ from typing import Any
 from voicepilot.config import ConfigurationManager, ProviderSettings, SectionChanged, Settings
 from voicepilot.credentials import EphemeralKeyService
 from voicepilot.credentials.provider import credential_of, profile_of
-from voicepilot.ports import Clock, Collaborator, Disposable, Host, KeyMinter, Purger, RecoveryExecutor
+from voicepilot.ports import Clock, Disposable, Host, KeyMinter, Purger, RecoveryExecutor
 from voicepilot.privacy import PrivacyController, Redactor, TranscriptStore
 from voicepilot.privacy.transcripts import Registrar
 from voicepilot.recovery import RecoveryExecutor as Executor
@@ -40,7 +40,7 @@ def build_manager(
     configuration = ConfigurationManager(
         config_file=config_file, check=partial(check_settings, credential=credential), logger=logger, **settings
     )
-    executor = None
+    executor = controller = None
     if recovery_executor is None:
         recovery_executor = executor = _executor(configuration.settings, clock, logger)
     key_service = EphemeralKeyService(
@@ -52,28 +52,20 @@ def build_manager(
     )
     if credential is None:
         configuration.on_changed(_next_mint_uses(configuration, key_service))
-    owned: list[Collaborator] = [configuration, key_service]
-    if executor is not None:
-        owned.append(executor)
     if privacy_controller is None:
         privacy_controller = controller = _controller(configuration, clock, logger)
-        owned.append(controller)
-    transcripts = None
-    if isinstance(privacy_controller, Registrar):
-        redactor = Redactor(configuration.settings.redaction_rules())
-        transcripts = TranscriptStore(privacy_controller, redactor=redactor, clock=clock)
     telemetry = _Telemetry(configuration.settings, key_service, clock)
-    owned.insert(0, telemetry)  # the first to begin, the last to stop
+    ours = (telemetry, configuration, key_service, executor, controller)  # the first to begin is the last to stop
     manager = SessionManager(
         telemetry.key_service,
         configuration=configuration,
         logger=logger,
         privacy_controller=privacy_controller,
-        transcripts=transcripts,
+        transcripts=_transcripts(privacy_controller, configuration.settings, clock),
         recovery_executor=recovery_executor,
         host=host,
         clock=clock,
-        owned=owned,
+        owned=[part for part in ours if part is not None],
     )
     telemetry.watch(manager)
     if executor is not None:
@@ -135,6 +127,13 @@ def _controller(
 
     configuration.on_changed(changed)
     return controller
+
+
+def _transcripts(controller: Purger, settings: Settings, clock: Clock | None) -> TranscriptStore | None:
+    """What keeps what is said, where somebody would purge it."""
+    if not isinstance(controller, Registrar):
+        return None
+    return TranscriptStore(controller, redactor=Redactor(settings.redaction_rules()), clock=clock)
 
 
 def check_settings(settings: Settings, credential: Any = None) -> None:
