@@ -11,6 +11,7 @@ import typer
 from voicepilot import __version__
 from voicepilot.cli.codes import FAILED, INTERRUPTED, PIPE_CLOSED, USAGE
 from voicepilot.cli.config import config_app
+from voicepilot.cli.options import AsJson, ConfigFile, Model
 from voicepilot.cli.screen import sentence, silence
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
@@ -208,10 +209,8 @@ def talk(
     audio: Annotated[
         bool, typer.Option("--audio", help="Use microphone and speaker, too; needs the extra `audio`.")
     ] = False,
-    model: Annotated[str | None, typer.Option(help="The model; on Azure the deployment's name.")] = None,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Read this voicepilot.toml.", show_default="./voicepilot.toml")
-    ] = None,
+    model: Model = None,
+    config: ConfigFile = None,
 ) -> int:
     """Hold a conversation in the terminal: type a line, read the answer, and see the connection being replaced.
 
@@ -232,10 +231,8 @@ def talk(
 
 @app.command(short_help="Check settings, credential, network, a key and a connection.")
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")] = False,
-    config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Read this voicepilot.toml.", show_default="./voicepilot.toml")
-    ] = None,
+    as_json: AsJson = False,
+    config: ConfigFile = None,
     profile: Annotated[
         Literal["openai", "azure", "azure-preview"] | None,
         typer.Option(help="Whose protocol to speak.", show_default="by the address that is set"),
@@ -244,7 +241,7 @@ def doctor(
     azure_endpoint: Annotated[
         str | None, typer.Option(metavar="URL", help="The Azure resource, https://NAME.openai.azure.com.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model; on Azure the deployment's name.")] = None,
+    model: Model = None,
     timeout: Annotated[float, typer.Option(metavar="S", min=0.1, help="Seconds each check may take.")] = 10,
 ) -> int:
     """Check what stands between this machine and a realtime session.
@@ -283,7 +280,7 @@ def simulate(
             metavar="OPTION=A,B", help="Run the day for each value of a session option, such as margin=10,30."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")] = False,
+    as_json: AsJson = False,
     html: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write a page with figures and a timeline, too.")
     ] = None,

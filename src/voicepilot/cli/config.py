@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from voicepilot.cli.codes import USAGE
+from voicepilot.cli.options import AsJson
 from voicepilot.errors import ConfigurationError, VoicePilotError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ config_app = typer.Typer(help="Show and check the settings, and what can be set.
 _File = Annotated[
     str | None, typer.Option("--config", metavar="FILE", help="Read this file.", show_default="./voicepilot.toml")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Report as one line of JSON.")]
 
 
 @config_app.callback(invoke_without_command=True)
@@ -32,7 +32,7 @@ def _options(context: typer.Context) -> None:
 @config_app.command(short_help="Every setting with its source; secrets are hidden.")
 def show(
     config: _File = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
     changed: Annotated[bool, typer.Option("--changed", help="Only what is not at its default.")] = False,
 ) -> int:
     """Show every setting in force and where it is from: a file, the environment, or the default.
@@ -50,7 +50,7 @@ def show(
 
 
 @config_app.command(short_help="Whether the settings can be used, and everything that is wrong.")
-def check(config: _File = None, as_json: _Json = False) -> int:
+def check(config: _File = None, as_json: AsJson = False) -> int:
     """Check the settings without talking to anybody, and tell everything that is wrong at once.
 
     Exit code: 0 if they can be used, 2 if not. `voicepilot doctor` also looks at credential, network and provider.
