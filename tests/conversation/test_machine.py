@@ -480,3 +480,9 @@ def test_options_say_their_type_except_to_azure_s_preview() -> None:
     assert Core().state.is_typed()
     assert Core().connect().state.is_typed()
     assert not Core(session={"modalities": ["text"], "turn_detection": None}).connect().state.is_typed()
+
+
+def test_audio_is_measured_as_the_connection_says_that_carries_it() -> None:
+    core = Core(session={"input_audio_format": "g711_ulaw"}).connect()
+    core.say("input_audio_buffer.append", audio="A" * 3_200)
+    assert core.state.journal.audio == 0.3
