@@ -402,7 +402,13 @@ async def managed(keys: FakeKeyService, **config: Any) -> AsyncIterator[SessionM
         yield made
 
 
-@pytest.mark.parametrize("stray", [RuntimeError("no"), asyncio.CancelledError("of their own"), SystemError()], ids=repr)
+class StrayError(BaseException):
+    """Not an Exception."""
+
+
+@pytest.mark.parametrize(
+    "stray", [RuntimeError("no"), asyncio.CancelledError("of their own"), StrayError("no")], ids=repr
+)
 async def test_a_queue_that_breaks_fails_the_attempt(stray: BaseException) -> None:
     keys = Queueing()
 
