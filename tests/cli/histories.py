@@ -51,9 +51,9 @@ RENEWALS = (
     ("cleo", 21.0, 26.5, "automatic-renewal", 2),
     ("anna", 23.0, 26.6, "automatic-renewal", 3),
     ("ben", 25.0, 26.7, "automatic-renewal", 2),
-    ("emma", 44.0, 44.2, "manual-renewal", 1),
-    ("emma", 47.0, 47.2, "manual-renewal", 1),
-    ("emma", 50.0, 50.2, "manual-renewal", 1),
+    ("emma", 44.0, 44.2, "connection-renewal", 1),
+    ("emma", 47.0, 47.2, "connection-renewal", 1),
+    ("emma", 50.0, 50.2, "connection-renewal", 1),
 )
 STARTS = {"anna": 0.0, "ben": 0.5, "cleo": 1.0, "emma": 41.0}
 ENDS = {

@@ -23,6 +23,7 @@ from voicepilot import (
 from voicepilot.conversation.connection import Conversation
 from voicepilot.conversation.happenings import Happening
 from voicepilot.emulator.answers import Turn
+from voicepilot.recovery import BreakerOptions, RecoveryExecutor
 from voicepilot.testing import EmulatedLine, FakeKeyService, Recorder, VirtualClock
 
 Json = dict[str, Any]
@@ -165,7 +166,9 @@ class _Defaults:
 
 
 @asynccontextmanager
-async def a_manager(line: EmulatedLine, keys: FakeKeyService, clock: VirtualClock) -> AsyncIterator[Talk]:
+async def a_manager(
+    line: EmulatedLine, keys: FakeKeyService, clock: VirtualClock, executor: RecoveryExecutor | None = None
+) -> AsyncIterator[Talk]:
     """A manager with everything a conversation is woven into; checked to leave nothing."""
     talk = Talk(line, keys, clock)
     async with PrivacyController(clock=clock) as controller:
@@ -175,6 +178,7 @@ async def a_manager(line: EmulatedLine, keys: FakeKeyService, clock: VirtualCloc
             configuration=_Defaults(),
             privacy_controller=controller,
             transcripts=store,
+            recovery_executor=executor,
             clock=clock,
             dialler=line,
         )
@@ -199,13 +203,15 @@ async def a_talk(
     config: Json | None = None,
     keys: FakeKeyService | None = None,
     clock: VirtualClock | None = None,
+    breaker: BreakerOptions | None = None,
     read: bool = True,
     **line_options: Any,
 ) -> AsyncIterator[Talk]:
     """A conversation that is open, and read by somebody."""
     clock = clock or VirtualClock()
     line = EmulatedLine(clock=clock, **{"answers": answer, "latency": 0.01, "keep_audio": True, **line_options})
-    async with a_manager(line, keys or FakeKeyService(), clock) as talk:
+    executor = None if breaker is None else RecoveryExecutor(breaker=breaker, clock=clock)
+    async with a_manager(line, keys or FakeKeyService(), clock, executor) as talk:
         settings = ConversationConfig(**(config or {}))
         given = TEXT if options is None else options
         async with talk.manager.connect(talk.session_id, url=line.url, config=settings, **given) as conversation:

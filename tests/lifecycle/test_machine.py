@@ -379,6 +379,7 @@ class TestRecovery:
         driver = self.lapsed(max_retry_attempts=0)
         if driver.in_flight():
             driver.fail()
+        driver.pass_time(1)
         mints = len(driver.orders(MintKey))
         driver.tell(RenewRequested())
         driver.tell(RenewRequested())
@@ -545,6 +546,7 @@ class TestTime:
         driver.tell(PauseRequested())
         driver.fail()
         assert driver.see().phase is Phase.PAUSED
+        driver.pass_time(1)
         driver.tell(RenewRequested())
         driver.tell(ResumeRequested())
         driver.renew()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
 import pytest
 from hypothesis import settings
@@ -46,7 +47,7 @@ from voicepilot.lifecycle.inputs import (
 from voicepilot.lifecycle.limits import Limit, is_near, is_reached
 from voicepilot.lifecycle.machine import note_activity, wake_at
 from voicepilot.lifecycle.phases import OVER, RUNNING, Phase
-from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline, Trigger
 from voicepilot.lifecycle.usage import Usage
 
 AT_LIMIT = "LIMIT_REACHED"
@@ -125,9 +126,18 @@ class Life(RuleBasedStateMachine):
     def a_hook_finishes(self) -> None:
         self.driver.tell(HookFinished(self.driver.last(RunHook).hook))
 
-    @rule()
-    def renewed_by_hand(self) -> None:
-        self.driver.tell(RenewRequested())
+    @rule(trigger=st.sampled_from([Trigger.MANUAL, Trigger.CONNECTION]))
+    def somebody_waits_for_a_key(self, trigger: Literal[Trigger.MANUAL, Trigger.CONNECTION]) -> None:
+        mints = len(self.driver.orders(MintKey))
+        self.driver.tell(RenewRequested(trigger))
+        session, now = self.driver.session, self.driver.now
+        if session.phase in RUNNING:
+            asks = session.round is not None and session.round.ticket is not None
+            soon = session.retry_at is not None and session.retry_at <= deadlines.soonest_attempt(session, now)
+            swaps = session.round is not None and (session.round.incoming or session.round.swapped_at is not None)
+            assert asks or soon or swaps, "he waits for something that is as soon as may be"
+        if len(self.driver.orders(MintKey)) > mints:
+            assert session.setback is None or session.setback.at + session.config.retry_backoff_ms / 1_000 <= now
 
     @rule()
     def paused(self) -> None:
@@ -252,6 +262,16 @@ class Life(RuleBasedStateMachine):
         session = self.driver.session
         if session.key and session.expire_at is not None:
             assert session.expire_at == session.key.expires_at
+
+    @invariant()
+    def a_connection_is_given_its_key_without_a_hook(self) -> None:
+        assert Trigger.CONNECTION.value not in {order.reason for order in self.driver.orders(RunHook)}
+
+    @invariant()
+    def a_setback_is_forgotten_with_the_next_key(self) -> None:
+        session = self.driver.session
+        if session.phase in {Phase.ACTIVE, Phase.PAUSED} and not session.failures and not session.failed_rounds:
+            assert session.setback is None
 
     @invariant()
     def no_wait_between_attempts_is_longer_than_the_cap(self) -> None:

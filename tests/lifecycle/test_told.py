@@ -12,7 +12,7 @@ from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.diagnostics import TimerStatus, diagnose
 from voicepilot.lifecycle.effects import AnswerRenewal
 from voicepilot.lifecycle.inputs import ConfigUpdated, EndRequested, KeyRejected, PauseRequested, RenewRequested
-from voicepilot.lifecycle.session import Session
+from voicepilot.lifecycle.session import Session, Setback
 
 
 def told(driver: Driver) -> SessionErrorEvent:
@@ -112,18 +112,20 @@ def test_the_latency_of_a_renewal_is_until_the_swap_not_until_the_hooks_are_done
 
 
 @pytest.mark.parametrize(
-    ("why", "left"),
+    ("setback", "left", "soonest"),
     [
-        (None, 0.0),
-        (Fault(code="X", message="", remediation="", retryable=True, retry_after=9), 0.0),
-        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN), 0.0),
-        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN, retry_after=9), 5.0),
-        (Fault(code="X", message="", remediation="", retryable=True, at=BEGIN, retry_after=3), 0.0),
+        (None, 0.0, 4.0),
+        (Setback(BEGIN, BEGIN), 0.0, 4.0),
+        (Setback(BEGIN + 3.5, BEGIN + 3.5), 0.0, 5.5),
+        (Setback(BEGIN, BEGIN + 9), 5.0, 9.0),
+        (Setback(BEGIN, BEGIN + 3), 0.0, 4.0),
     ],
 )
-def test_how_long_the_provider_still_asks_for_peace(why: Fault | None, left: float) -> None:
-    session = Session(session_id="s", created_at=BEGIN, last_activity=BEGIN, config=SessionConfig(), last_error=why)
+def test_how_long_the_provider_still_asks_for_peace(setback: Setback | None, left: float, soonest: float) -> None:
+    config = SessionConfig(retry_backoff_ms=2_000)
+    session = Session(session_id="s", created_at=BEGIN, last_activity=BEGIN, config=config, setback=setback)
     assert deadlines.asked_left(session, BEGIN + 4) == left
+    assert deadlines.soonest_attempt(session, BEGIN + 4) == BEGIN + soonest
 
 
 def test_a_wrong_option_is_named_by_its_field_and_the_known_ones_are_listed() -> None:

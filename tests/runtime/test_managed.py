@@ -19,6 +19,7 @@ from voicepilot import (
     EndingSession,
     Fault,
     FaultDomain,
+    KeyServiceError,
     Phase,
     PrivacyController,
     RateLimitError,
@@ -117,6 +118,21 @@ class TestFreshKeys:
             assert (fault.status, fault.retry_after, fault.provider_code) == (429, 7, "rate_limit")
             assert (raised.value.code, raised.value.retryable) == ("RENEWAL_FAILED", True)
             assert raised.value.session_id == link.session_id
+
+    async def test_a_dial_waits_for_one_attempt_and_who_renews_by_hand_for_the_round(self) -> None:
+        async with a_world() as world:
+            link = await a_link(world)
+            await link.fresh_credential()
+            world.keys.fail(KeyServiceError("down", code="MINT_503", retryable=True))
+            by_hand = asyncio.ensure_future(world.manager.renew_session(link.session_id))
+            began = world.clock.now()
+            with pytest.raises(SessionRenewalError, match="down") as raised:
+                await link.fresh_credential()
+            assert (raised.value.fault.code, raised.value.fault.cause) == ("RENEWAL_FAILED", "MINT_503")
+            assert world.clock.now() == began
+            assert used(await link.fresh_credential()) == "ek_fake_2"
+            assert 0 < world.clock.now() - began <= 1
+            assert (await by_hand).success
 
     async def test_one_that_cannot_be_cured_says_so(self) -> None:
         async with a_world() as world:

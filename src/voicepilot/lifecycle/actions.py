@@ -25,7 +25,7 @@ from voicepilot.lifecycle.effects import (
     RunPlan,
 )
 from voicepilot.lifecycle.inputs import EndRequested, Hook, Input, KeyMinted, MintFailed, Purged, SlotRefused
-from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Farewell, Round, Session, Trigger
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Farewell, Round, Session, Setback, Trigger
 from voicepilot.lifecycle.steps import (
     CLOSE_LIMIT,
     PURGE_LIMIT,
@@ -74,6 +74,7 @@ def go_live(session: Session, given: KeyMinted, now: float) -> Outcome:
         key=key,
         round=None,
         failures=0,
+        setback=None,
         last_error=None,
         started_at=now,
         last_activity=now,
@@ -136,9 +137,15 @@ def try_later(session: Session, given: MintFailed, now: float) -> Outcome:
         retry_at=retry_time(session, given, now),
         failures=session.failures + counted,
         round=replace(current, attempt=current.attempt + counted, ticket=None),
+        setback=setback(given, now),
         last_error=replace(given.fault, at=now),
     )
     return session, ()
+
+
+def setback(given: MintFailed, now: float) -> Setback:
+    """What an attempt that somebody waits for has to heed."""
+    return Setback(now, now + (given.fault.retry_after or 0.0))
 
 
 def retry_time(session: Session, given: MintFailed, now: float) -> float:

@@ -63,10 +63,14 @@ def patience(session: Session, now: float) -> float | None:
 
 def asked_left(session: Session, now: float) -> float:
     """Seconds for which the provider still asks not to be asked, since the last failure."""
-    why = session.last_error
-    if why is None or why.at is None or why.retry_after is None:
-        return 0.0
-    return max(0.0, why.at + why.retry_after - now)
+    return 0.0 if session.setback is None else max(0.0, session.setback.asked_until - now)
+
+
+def soonest_attempt(session: Session, now: float) -> float:
+    """When an attempt that somebody waits for is due: the first backoff after the last failure, and as asked for."""
+    if session.setback is None:
+        return now
+    return max(now, session.setback.at + session.config.retry_backoff_ms / 1000, session.setback.asked_until)
 
 
 def mint_limit(session: Session, now: float) -> float:

@@ -87,6 +87,12 @@ class AnswerRenewal(msgspec.Struct, frozen=True, gc=False):
     result: RenewalResult
 
 
+class AnswerDials(msgspec.Struct, frozen=True, gc=False):
+    """An attempt of the renewal gave no key, and connections that wait for it may go on: each dials again later."""
+
+    fault: Fault
+
+
 class AnswerEnd(msgspec.Struct, frozen=True, gc=False):
     """Everybody who waits for the end may go on."""
 
@@ -110,6 +116,7 @@ Effect = (
     | RunPlan
     | AnswerStart
     | AnswerRenewal
+    | AnswerDials
     | AnswerEnd
     | Forget
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voicepilot.lifecycle.actions import retry_time
 from voicepilot.lifecycle.inputs import Input, KeyMinted, MintFailed
-from voicepilot.lifecycle.session import Session
+from voicepilot.lifecycle.session import Session, Trigger
 from voicepilot.lifecycle.upkeep import USER
 
 
@@ -31,6 +31,21 @@ def hopeless(session: Session, given: MintFailed, now: float) -> bool:
 def with_new_key(session: Session, _: Input, __: float) -> bool:
     """A fetched key waits for the swap."""
     return session.round is not None and session.round.incoming is not None
+
+
+def for_dial(session: Session, given: KeyMinted, now: float) -> bool:
+    """The key is for a managed connection: the application hears of that one itself, and not of its key."""
+    return is_ours(session, given, now) and session.round is not None and session.round.trigger is Trigger.CONNECTION
+
+
+def for_dial_while_paused(session: Session, given: KeyMinted, now: float) -> bool:
+    """The key is for a managed connection, and the application asked for a pause and has not resumed."""
+    return for_dial(session, given, now) and USER in session.holds
+
+
+def between_attempts(session: Session, _: Input, __: float) -> bool:
+    """The last attempt of the round failed and the next is due later."""
+    return session.retry_at is not None
 
 
 def between_rounds(session: Session, _: Input, __: float) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
 from voicepilot.errors import Fault
 from voicepilot.lifecycle.config import SessionConfig
-from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline
+from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, Deadline, Trigger
 from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import PurgeReceipt
 
@@ -60,7 +61,9 @@ class HookFinished(msgspec.Struct, frozen=True, gc=False):
 
 
 class RenewRequested(msgspec.Struct, frozen=True, gc=False):
-    """Somebody called renew_session."""
+    """Somebody waits for the next key: he called renew_session, or a managed connection is to be dialled with it."""
+
+    trigger: Literal[Trigger.MANUAL, Trigger.CONNECTION] = Trigger.MANUAL
 
 
 class EndRequested(msgspec.Struct, frozen=True, gc=False):

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 from voicepilot.errors import Fault, FaultDomain
 from voicepilot.events import ErrorType, RenewalCompleted, RenewalFailed, RenewalStarted
 from voicepilot.lifecycle import deadlines
-from voicepilot.lifecycle.actions import retry_time
-from voicepilot.lifecycle.effects import AnswerRenewal, Publish, ReleaseKey, RunHook, RunPlan
-from voicepilot.lifecycle.inputs import Hook, Input, KeyMinted, KeyRejected, MintFailed
+from voicepilot.lifecycle.actions import retry_time, setback, try_later
+from voicepilot.lifecycle.effects import AnswerDials, AnswerRenewal, Publish, ReleaseKey, RunHook, RunPlan
+from voicepilot.lifecycle.inputs import Hook, Input, KeyMinted, KeyRejected, MintFailed, RenewRequested
 from voicepilot.lifecycle.session import ConnectionStatus, Farewell, RenewalResult, Round, Session, Trigger
 from voicepilot.lifecycle.steps import (
     Outcome,
@@ -29,9 +29,13 @@ def renew_on_time(session: Session, _: Input, now: float) -> Outcome:
     return _begin_round(session, Trigger.TIMER, now)
 
 
-def renew_by_hand(session: Session, _: Input, now: float) -> Outcome:
-    """Somebody asked for it."""
-    return _begin_round(session, Trigger.MANUAL, now)
+def renew_on_request(session: Session, given: RenewRequested, now: float) -> Outcome:
+    """Somebody waits for it; after a failure its first attempt comes as soon as another may."""
+    at = deadlines.soonest_attempt(session, now)
+    if at <= now:
+        return _begin_round(session, given.trigger, now)
+    session = replace(session, renew_at=None, retry_at=at, round=Round(given.trigger, now))
+    return session, (_started(session, now),)
 
 
 def renew_to_recover(session: Session, _: Input, now: float) -> Outcome:
@@ -42,7 +46,11 @@ def renew_to_recover(session: Session, _: Input, now: float) -> Outcome:
 def _begin_round(session: Session, trigger: Trigger, now: float) -> Outcome:
     session = replace(session, renew_at=None, round=Round(trigger, now))
     session, minted = mint(session, now)
-    return session, (Publish(RenewalStarted(session=session, at=now, trigger=trigger)), *minted)
+    return session, (_started(session, now), *minted)
+
+
+def _started(session: Session, now: float) -> Publish:
+    return Publish(RenewalStarted(session=session, at=now, trigger=current_round(session).trigger))
 
 
 def hold_new_key(session: Session, given: KeyMinted, now: float) -> Outcome:
@@ -56,6 +64,14 @@ def adopt_at_once(session: Session, given: KeyMinted, now: float) -> Outcome:
     session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
     session, released = _swap(session, now)
     return session, (*released, _renewal_hook(session, Hook.SUSPENDING))
+
+
+def adopt_for_dial(session: Session, given: KeyMinted, now: float) -> Outcome:
+    """Only the connection to be dialled waits for this key: use it at once, and call no hooks."""
+    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
+    session, released = _swap(session, now)
+    session, completed = complete_renewal(session, given, now)
+    return session, (*released, *completed)
 
 
 def swap(session: Session, _: Input, now: float) -> Outcome:
@@ -111,6 +127,7 @@ def complete_renewal(session: Session, _: Input, now: float) -> Outcome:
         round=None,
         failures=0,
         failed_rounds=0,
+        setback=None,
         degraded=session.connection is ConnectionStatus.FAILED,
         last_error=None,
         expire_at=key.expires_at,  # armed anew, in case it passed while hooks were slow
@@ -119,20 +136,28 @@ def complete_renewal(session: Session, _: Input, now: float) -> Outcome:
     return session, (Publish(RenewalCompleted(session=session, at=now, result=result)), AnswerRenewal(result))
 
 
+def retry_later(session: Session, given: MintFailed, now: float) -> Outcome:
+    """Arm the round's next attempt; a connection that waits for the key may rather dial again later."""
+    session, _ = try_later(session, given, now)
+    return session, (AnswerDials(_wrapped(given.fault, now)),)
+
+
 def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
     """The round's attempts are used up; the next round comes as the next attempt would have."""
     renew_at = retry_time(session, given, now)
     session, failed = _round_failed(session, given.fault, now)
     session = replace(session, renew_at=renew_at, round=None, failures=session.failures + int(given.counts))
-    return session, failed
+    return replace(session, setback=setback(given, now)), failed
 
 
 def hasten(session: Session, _: Input, now: float) -> Outcome:
-    """Help has come: begin the next round after the first backoff, if it was due later."""
-    if not session.failed_rounds or session.renew_at is None:
-        return session, ()
-    soon = now + max(session.config.retry_backoff_ms / 1000, deadlines.asked_left(session, now))
-    return replace(session, renew_at=min(session.renew_at, soon)), ()
+    """Help has come, or somebody waits: bring the next attempt forward, to the first backoff at the earliest."""
+    soon = deadlines.soonest_attempt(session, now)
+    if session.retry_at is not None:
+        return replace(session, retry_at=min(session.retry_at, soon)), ()
+    if session.failed_rounds and session.renew_at is not None:
+        return replace(session, renew_at=min(session.renew_at, soon)), ()
+    return session, ()
 
 
 def fail_for_good(session: Session, given: MintFailed, now: float) -> Outcome:
@@ -146,7 +171,7 @@ def fail_for_good(session: Session, given: MintFailed, now: float) -> Outcome:
 
 def _round_failed(session: Session, fault: Fault, now: float) -> Outcome:
     renewal, stats = current_round(session), session.statistics
-    fault = wrapped(fault, "RENEWAL_FAILED", "Failed to renew session credentials", now)
+    fault = _wrapped(fault, now)
     result = RenewalResult(
         session_id=session.session_id,
         success=False,
@@ -165,6 +190,10 @@ def _round_failed(session: Session, fault: Fault, now: float) -> Outcome:
     told = Publish(RenewalFailed(session=session, at=now, result=result))
     plan = RunPlan(session.tickets, renewal.attempt, first=False, fault=fault)
     return session, (told, error(session, ErrorType.RENEWAL, fault, now), AnswerRenewal(result), plan)
+
+
+def _wrapped(fault: Fault, now: float) -> Fault:
+    return wrapped(fault, "RENEWAL_FAILED", "Failed to renew session credentials", now)
 
 
 def refuse_renewal(session: Session, _: Input, now: float) -> Outcome:

@@ -16,7 +16,10 @@ from voicepilot.lifecycle import leash
 from voicepilot.lifecycle import renewing as renew
 from voicepilot.lifecycle import upkeep as keep
 from voicepilot.lifecycle.guards import (
+    between_attempts,
     between_rounds,
+    for_dial,
+    for_dial_while_paused,
     hopeless,
     is_ours,
     may_retry,
@@ -97,16 +100,18 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(STARTING),            Deadline.START,      do.time_out_start,         ENDING),
     Rule(RUNNING,                  Hook.READY,          do.answer_start),
 
-    # Renewing: fetch, suspend, swap, resume. One path for the timer and for the hand.
+    # Renewing: fetch, suspend, swap, resume. One path for the timer and for the hand; a dial wants only the key.
     Rule(CALM,                     Deadline.RENEW,      renew.renew_on_time,       RENEWING,   why="the key's time is nearly up"),
-    Rule(CALM,                     RenewRequested,      renew.renew_by_hand,       RENEWING,   why="manual renewal requested"),
+    Rule(CALM,                     RenewRequested,      renew.renew_on_request,    RENEWING,   why="renewal requested"),
     Rule(CALM,                     KeyRejected,         renew.renew_rejected,      RENEWING,   why="the provider refused the key"),
+    Rule(FETCHING,                 KeyMinted,           renew.adopt_for_dial,      PAUSED,     for_dial_while_paused, "renewed"),
+    Rule(FETCHING,                 KeyMinted,           renew.adopt_for_dial,      ACTIVE,     for_dial,   "renewed"),
     Rule(_in(RENEWING),            KeyMinted,           renew.hold_new_key,        None,       is_ours),
     Rule(FETCHING,                 Hook.SUSPENDING,     renew.swap,                None,       with_new_key),
     Rule(FETCHING,                 Hook.SUSPENDING,     renew.resume_after_swap),
     Rule(FETCHING,                 Hook.RESUMED,        renew.complete_renewal,    PAUSED,     paused_by_user, "renewed"),
     Rule(FETCHING,                 Hook.RESUMED,        renew.complete_renewal,    ACTIVE,     why="renewed"),
-    Rule(FETCHING,                 MintFailed,          do.try_later,              None,       may_retry),
+    Rule(FETCHING,                 MintFailed,          renew.retry_later,         None,       may_retry),
     Rule(FETCHING,                 MintFailed,          renew.fail_for_good,       ENDING,     hopeless),
     Rule(_in(RENEWING),            MintFailed,          renew.fail_round,          PAUSED,     paused_by_user, "round failed"),
     Rule(_in(RENEWING),            MintFailed,          renew.fail_round,          ACTIVE,     is_ours, "round failed"),
@@ -119,7 +124,8 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(RECOVERING),          KeyMinted,           renew.adopt_at_once,       None,       is_ours),
     Rule(_in(RECOVERING),          MintFailed,          renew.fail_round,          None,       is_ours),
     Rule(_in(RECOVERING),          Deadline.RENEW,      renew.renew_to_recover),
-    Rule(_in(RECOVERING),          RenewRequested,      renew.renew_by_hand,       None,       between_rounds),
+    Rule(_in(RECOVERING),          RenewRequested,      renew.renew_on_request,    None,       between_rounds),
+    Rule(FETCHING,                 RenewRequested,      renew.hasten,              None,       between_attempts),
     Rule(RUNNING,                  PlanWorked,          renew.hasten),
 
     # Keys that nobody waits for any more.

@@ -54,11 +54,12 @@ class ConnectionPhase(StrEnum):
 
 
 class Trigger(StrEnum):
-    """Why a round began. For renewals the value is what `on_session_suspending` is told."""
+    """Why a round began. For renewals the value is what `on_session_suspending` is told, if it is told."""
 
     START = "start"
     TIMER = "automatic-renewal"
     MANUAL = "manual-renewal"
+    CONNECTION = "connection-renewal"
     REJECTED = "key-rejected"
     RECOVERY = "recovery"
 
@@ -82,6 +83,13 @@ class Round(msgspec.Struct, frozen=True, gc=False):
     ticket: int | None = None  # the mint in flight
     incoming: Lease | None = None  # the fetched key, until the swap
     swapped_at: float | None = None
+
+
+class Setback(msgspec.Struct, frozen=True, gc=False):
+    """The last attempt that gave no key, until one does."""
+
+    at: float
+    asked_until: float  # by Retry-After; `at` where the provider asked for nothing
 
 
 class Frozen(msgspec.Struct, frozen=True, gc=False):
@@ -136,6 +144,7 @@ class Session(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     tickets: int = 0  # handed out so far; the next mint gets the next number
     failures: int = 0  # failed attempts in a row
     failed_rounds: int = 0  # failed rounds in a row
+    setback: Setback | None = None
     degraded: bool = False
     connection: ConnectionStatus = ConnectionStatus.UNKNOWN
     connection_phase: ConnectionPhase = ConnectionPhase.NONE

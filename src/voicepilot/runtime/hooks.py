@@ -30,7 +30,8 @@ class ConversationLifecycleHooks:
     - `on_session_resumed(session)`: the swap is made.
     - `on_session_ending(session)`: it is about to end; there is one second. `session.transcript` is what was said.
 
-    A managed connection has the middle two called for its own moves, too, with the reason `handover` or `reconnect`.
+    A managed connection has the middle two called for its own moves, too, with the reason `handover` or `reconnect`;
+    the key that it is dialled with is not told.
     """
 
     on_session_ready: SessionHook | None = None

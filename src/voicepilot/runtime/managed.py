@@ -19,7 +19,7 @@ from voicepilot.lifecycle.usage import Usage
 from voicepilot.ports import Clock
 from voicepilot.runtime.perform import Performer
 from voicepilot.runtime.registry import Close, Entry, Warn
-from voicepilot.runtime.renewals import renew
+from voicepilot.runtime.renewals import next_key
 from voicepilot.runtime.supervisor import marked_inside, others_code
 from voicepilot.runtime.vault import SessionCredential
 from voicepilot.subscription import Subscription
@@ -50,12 +50,12 @@ class SessionLink:
     async def fresh_credential(self) -> SessionCredential:
         """A good key that no dial has been given yet, fetched by a renewal where there is none.
 
-        Raises `SessionRenewalError` with the fault of the renewal that failed.
+        Raises `SessionRenewalError` with the fault of the attempt that failed; whoever dials makes the next.
         """
         while (credential := self._unused()) is None:
-            result = await renew(self._performer, self._entry)
-            if result.error is not None:
-                raise SessionRenewalError(self._fault(result.error), session_id=self.session_id)
+            fault = await next_key(self._performer, self._entry)
+            if fault is not None:
+                raise SessionRenewalError(self._fault(fault), session_id=self.session_id)
         return credential
 
     def _fault(self, fault: Fault) -> Fault:

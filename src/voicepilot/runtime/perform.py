@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import structs
 
-from voicepilot.errors import SessionLimitError
+from voicepilot.errors import Fault, SessionLimitError
 from voicepilot.events import LimitApproaching
 from voicepilot.lifecycle import effects as fx
 from voicepilot.lifecycle.inputs import (
@@ -98,6 +98,7 @@ class Performer:
             fx.RunPlan: self._plan,
             fx.AnswerStart: self._answer_start,
             fx.AnswerRenewal: self._answer_renewal,
+            fx.AnswerDials: self._answer_dials,
             fx.AnswerEnd: self._answer_end,
             fx.Forget: self._forget,
         }
@@ -194,6 +195,16 @@ class Performer:
         if entry.renewal and not entry.renewal.done():
             entry.renewal.set_result(answer.result)
         entry.renewal = None
+        self._let_dial(entry, answer.result.error)
+
+    def _answer_dials(self, entry: Entry, answer: fx.AnswerDials) -> None:
+        self._let_dial(entry, answer.fault)
+
+    @staticmethod
+    def _let_dial(entry: Entry, fault: Fault | None) -> None:
+        if entry.dials and not entry.dials.done():
+            entry.dials.set_result(fault)
+        entry.dials = None
 
     def _answer_end(self, entry: Entry, _: fx.AnswerEnd) -> None:
         waiting, entry.waiting = entry.waiting, None

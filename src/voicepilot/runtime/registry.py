@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterator
 
+from voicepilot.errors import Fault
 from voicepilot.lifecycle.effects import AnswerStart
 from voicepilot.lifecycle.inputs import Input
 from voicepilot.lifecycle.machine import note_activity, wake_at
@@ -81,6 +82,7 @@ class Entry:
         "attached",
         "cause",
         "dialled",
+        "dials",
         "forget_at",
         "lane",
         "mint",
@@ -99,6 +101,7 @@ class Entry:
         self.resets = 0
         self.start: asyncio.Future[AnswerStart] | None = None
         self.renewal: asyncio.Future[RenewalResult] | None = None
+        self.dials: asyncio.Future[Fault | None] | None = None  # of whoever dials and waits for a key
         self.attached: Close | None = None  # of the managed connection, if there is one
         self.warn: Warn | None = None
         self.dialled = 0  # the last ticket whose key was given to a dial of ours

@@ -34,8 +34,8 @@ END_LIMIT = 2.0
 
 EPSILON = 1e-3
 
-OUT_OF_TURN = frozenset({Trigger.MANUAL, Trigger.REJECTED})
-"""Somebody asked for these, so that no backoff and no margin stands before them."""
+OUT_OF_TURN = frozenset({Trigger.REJECTED})
+"""Without a good key nothing can be opened, so that no backoff and no Retry-After stands before these."""
 
 OVERRATED = 1.5
 """Seconds: a part of the longest answer's way, and the second that the provider's clock rounds off."""
@@ -158,7 +158,7 @@ class Watch:
             self._provider.keys.pop(account.value, None)
         account.value = self.reveal(account.caller)
         issued = account.issued = self._provider.keys.get(account.value)
-        account.by_hand, account.asked, account.asked_at = False, 0, None
+        account.by_hand, account.asked, account.asked_at, account.not_before = False, 0, None, 0.0
         account.margin = account.config.renewal_margin_seconds
         if issued is None or session.key is None:
             self._must("key-of-its-own", False, account.caller, "it hands out a key that nobody issued")

@@ -202,7 +202,7 @@ def rounds(history: History) -> list[tuple[Seen, Seen]]:
 
 def figures(history: History) -> Figures:
     """The counts of the closing summary."""
-    completed, caller = rounds(history), history.terms.long_caller
+    completed = rounds(history)
     failed = _failed_rounds(history)
     waits = [after.at - before.at for before, after in completed]
     easy = [
@@ -214,8 +214,8 @@ def figures(history: History) -> Figures:
         sessions=len(history.of("session-started")),
         renewals=len(completed),
         automatic=sum(before.why == "automatic-renewal" for before, _ in completed),
-        by_hand=sum(_was_asked_for(before) and before.who != caller for before, _ in completed),
-        for_connections=sum(_was_asked_for(before) and before.who == caller for before, _ in completed),
+        by_hand=sum(before.why == "manual-renewal" for before, _ in completed),
+        for_connections=sum(before.why == "connection-renewal" for before, _ in completed),
         retries=sum(mint.status != 200 for mint in history.mints),
         mean_latency=_mean(waits),
         undisturbed_latency=_mean(easy),
@@ -224,10 +224,6 @@ def figures(history: History) -> Figures:
         tasks_left=len(history.tasks_left),
         sockets_left=history.sockets_left,
     )
-
-
-def _was_asked_for(begun: Seen) -> bool:
-    return begun.why == "manual-renewal"
 
 
 def _failed_rounds(history: History) -> dict[str, list[float]]:

@@ -223,7 +223,7 @@ class Watch:
         if who == self._terms.long_caller:  # who tells of her connection herself
             if isinstance(event, DegradedChanged) or event.type == "connection-error":
                 return None
-            if isinstance(event, RenewalStarted) and event.trigger is Trigger.MANUAL:
+            if isinstance(event, RenewalStarted) and event.trigger is Trigger.CONNECTION:
                 return DIALS
         return line_of(event)
 

@@ -20,6 +20,7 @@ from voicepilot.recovery import CircuitMoved, Recovery
 BEGUN = {
     Trigger.TIMER: "its key has {left:.0f} s left: fetching the next",
     Trigger.MANUAL: "asked for by hand: fetching the next key",
+    Trigger.CONNECTION: "a connection is to be opened: fetching a key for it",
     Trigger.REJECTED: "the provider refused its key: fetching another",
     Trigger.RECOVERY: "its key lapsed: fetching another",
 }

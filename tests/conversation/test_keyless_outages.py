@@ -1,0 +1,80 @@
+"""What a conversation does when there is neither a line nor a key: how soon it is back, and how often it asks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.conversation.world import Talk, a_talk
+
+from voicepilot import ConversationLifecycleHooks, KeyServiceError
+from voicepilot.conversation.state import LONGEST_PAUSE
+from voicepilot.events import RenewalStarted
+from voicepilot.lifecycle.session import Trigger
+from voicepilot.recovery import BreakerOptions
+from voicepilot.testing import FakeKeyService
+
+DOWN = KeyServiceError("busy", code="MINT_503", retryable=True)
+OUTAGES = [3, 10, 20, 45, 70, 95, 130, 170, 215, 260, 285]
+
+LONGEST_BREAK = 40.0
+"""Seconds that the circuit of the key service is open at most, by the policy of renewals."""
+
+EACH_AGAIN = 0.75 * LONGEST_PAUSE
+"""Seconds between two dials in a long outage, at least."""
+
+
+async def an_outage_of_both(talk: Talk, seconds: float) -> float:
+    """Both are down so long; seconds until the conversation is restored after both are back."""
+    talk.keys.fail(DOWN, 10_000)
+    talk.line.outage(seconds)
+    await asyncio.sleep(seconds)
+    talk.keys.heal()
+    back = talk.clock.now()
+    await talk.until(lambda: bool(talk.of("voicepilot.restored")), limit=120)
+    return talk.clock.now() - back
+
+
+@pytest.mark.parametrize("seconds", OUTAGES)
+class TestBoth:
+    async def test_it_is_back_with_the_next_dial(self, seconds: float) -> None:
+        async with a_talk(keys=FakeKeyService(key_life=120)) as talk:
+            before = len(talk.keys.mints)
+            assert await an_outage_of_both(talk, seconds) <= LONGEST_PAUSE + 0.2
+            asked = len(talk.keys.mints) - before
+            # A dial asks once; the first six come sooner, and so may the attempts of a session whose key is good.
+            assert asked <= seconds / EACH_AGAIN + 10
+
+    async def test_a_circuit_that_is_open_is_waited_for(self, seconds: float) -> None:
+        async with a_talk(keys=FakeKeyService(key_life=120), breaker=BreakerOptions()) as talk:
+            before = len(talk.keys.mints)
+            assert await an_outage_of_both(talk, seconds) <= LONGEST_BREAK + LONGEST_PAUSE + 0.2
+            assert len(talk.keys.mints) - before <= seconds / 10 + 10
+
+
+async def test_a_round_that_the_timer_began_is_not_waited_out() -> None:
+    async with a_talk(keys=FakeKeyService(key_life=60)) as talk:
+        talk.keys.fail(DOWN, 10_000)
+        await asyncio.sleep(200)
+        talk.line.cut()
+        await asyncio.sleep(50)
+        talk.keys.heal()
+        back = talk.clock.now()
+        await talk.until(lambda: bool(talk.of("voicepilot.restored")), limit=120)
+        assert talk.clock.now() - back <= LONGEST_PAUSE + 0.2
+
+
+async def test_a_handover_and_a_fall_are_each_told_once_and_the_key_of_a_dial_is_not() -> None:
+    told: list[str] = []
+    async with a_talk(session_life=600.0) as talk:
+        hooks = ConversationLifecycleHooks(
+            on_session_suspending=lambda _, reason: told.append(reason),
+            on_session_resumed=lambda _: told.append("resumed"),
+        )
+        talk.manager.register_conversation_hooks(hooks)
+        await asyncio.sleep(550)
+        talk.line.cut()
+        await talk.hear_out()
+        assert told == ["handover", "resumed", "reconnect", "resumed"]
+        begun = [event.trigger for event in talk.recorder.events if isinstance(event, RenewalStarted)]
+        assert begun == [Trigger.CONNECTION] * 2
