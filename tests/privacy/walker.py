@@ -44,8 +44,8 @@ def found(*canaries: Canary) -> list[int]:
             if isinstance(value, str | bytes | bytearray):
                 for number, canary in enumerate(canaries):
                     counts[number] += canary.is_in(value)
-        # Up to CPython 3.12.5 this module hands out freed iterators, which crashes or hangs the collector (python/cpython
-        # #122695). What it holds is found all the same: its dictionary is an object of its own.
+        # Up to CPython 3.12.5 this module hands out freed iterators, which crashes or hangs the collector
+        # (python/cpython#122695). What it holds is found all the same: its dictionary is an object of its own.
         layer = gc.get_referents(*(value for value in fresh.values() if value is not _asyncio))
     return counts
 
