@@ -35,7 +35,6 @@ class Run(msgspec.Struct):
     begins: float
     ends: float
     hidden: bool = False  # some of it showed only in the time that attempts took
-    asleep: bool = False  # the machine slept in it
     only: Trouble | None = None  # the one trouble it was made of
 
 
