@@ -91,6 +91,13 @@ class TestWhatIsTold:
         driver.tell(DIAL)
         assert driver.see().phase is Phase.RENEWING
 
+    def test_a_paused_session_that_the_timer_renews_calls_its_hooks(self) -> None:
+        driver = live()
+        driver.tell(PauseRequested())
+        driver.pass_time(590)
+        driver.mint()
+        assert (driver.see().phase, driver.last(RunHook).hook) == (Phase.RENEWING, Hook.SUSPENDING)
+
     def test_a_recovering_session_is_well_with_the_key(self) -> None:
         driver = recovering(max_retry_attempts=0)
         while not driver.in_flight():
@@ -179,11 +186,11 @@ class TestNoLaterThanTheFirstBackoff:
         assert len(driver.orders(MintKey)) == mints + 1
         assert driver.last(MintKey).attempt == 1
 
-    def test_at_once_where_nothing_failed(self) -> None:
+    def test_at_once_where_a_key_came_since(self) -> None:
         driver = live()
         driver.tell(DIAL)
-        driver.fail()
-        driver.pass_time(1)
+        driver.fail(retry_in=0.5)
+        driver.pass_time(0.5)
         driver.mint()
         driver.tell(DIAL)
         assert driver.in_flight() == 4
@@ -191,8 +198,8 @@ class TestNoLaterThanTheFirstBackoff:
     def test_at_once_after_a_start_that_took_two_attempts(self) -> None:
         driver = Driver()
         driver.begin()
-        driver.fail()
-        driver.pass_time(1)
+        driver.fail(retry_in=0.5)
+        driver.pass_time(0.5)
         driver.mint()
         driver.tell(DIAL)
         assert driver.in_flight() == 3
