@@ -46,10 +46,16 @@ fuzz: $(VENV)/.fuzz  ## hostile input: hypothesis at length, then guided by cove
 	  tests/emulator/test_fuzz.py tests/emulator/test_fuzz_sockets.py
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 
-mutate: $(VENV)/.mutate  ## whether the tests notice small changes (hours; ONLY='voicepilot.recovery.*' for a part)
+mutate: $(VENV)/.mutate  ## whether the tests notice small changes (hours; ONLY='voicepilot.recovery.*', or SAMPLE=350 SEED=1 of it)
+ifdef SAMPLE
+	@names="$$($(BIN)/python -m tests.mutation.sample $(SAMPLE) $(or $(SEED),1) '$(or $(ONLY),*)')" || exit 1; \
+	  CI=1 $(BIN)/python -m mutmut run --max-children 2 $$names || true; \
+	  $(BIN)/python -m tests.mutation.report $$names
+else
 	@CI=1 $(BIN)/python -m mutmut run --max-children 2 $(if $(ONLY),'$(ONLY)') || true
 	@$(BIN)/python -m tests.mutation.report
 	@$(BIN)/python -m tests.mutation.rows
+endif
 
 kill: $(READY)  ## a process is told to end, and killed at KILLS=50 seeded moments: what it still does, what it leaves
 	@VOICEPILOT_KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/kill

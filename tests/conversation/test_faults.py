@@ -11,6 +11,7 @@ from voicepilot.conversation.faults import (
     fault_of_close,
     fault_of_refused_dial,
 )
+from voicepilot.errors import Fault, FaultDomain
 from voicepilot.network.reply import Reply
 from voicepilot.network.secrets import Secret
 
@@ -67,6 +68,7 @@ def test_a_close_names_its_code_and_what_the_provider_said() -> None:
     fault = fault_of_close(4000, "invalid_request_error.insufficient_quota")
     assert (fault.provider_code, fault.status) == ("insufficient_quota", None)
     assert "4000: invalid_request_error.insufficient_quota" in fault.message
+    assert fault_of_close(4000, "").message == "the provider closed the connection with 4000: no reason"
 
 
 def test_a_reason_from_outside_is_bounded_and_shows_no_key() -> None:
@@ -115,3 +117,47 @@ def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
 
 def test_what_never_was_a_websocket_is_named() -> None:
     assert fault_of_bad_handshake("opening").code == "NOT_A_WEBSOCKET"
+
+
+@pytest.mark.parametrize(
+    ("fault", "whole"),
+    [
+        (
+            fault_of_close(4000, "invalid_request_error.session_expired"),
+            Fault(
+                code="CONNECTION_EXPIRED",
+                message="the connection reached the provider's maximum age",
+                remediation="Nothing to do: the conversation dials again by itself.",
+                retryable=True,
+                domain=FaultDomain.TRANSPORT,
+            ),
+        ),
+        (
+            fault_of_close(1008, "abuse"),
+            Fault(
+                code="POLICY_VIOLATION",
+                message="the provider closed the connection for a breach of its policy (1008: abuse)",
+                remediation="See the provider's reason: dialling again would meet the same.",
+                retryable=False,
+                domain=FaultDomain.TRANSPORT,
+            ),
+        ),
+        (
+            fault_of_refused_dial(refused(204)),
+            Fault(
+                code="NOT_A_WEBSOCKET",
+                message="the provider answered 204 and opened no WebSocket",
+                remediation="Check that the base URL is a Realtime endpoint; a proxy may be answering in its place.",
+                retryable=True,
+                domain=FaultDomain.INFRASTRUCTURE,
+                status=204,
+            ),
+        ),
+    ],
+)
+def test_a_fault_says_whose_it_is_and_what_to_do(fault: Fault, whole: Fault) -> None:
+    assert fault == whole
+
+
+def test_a_handshake_that_is_wrong_says_where() -> None:
+    assert fault_of_bad_handshake("opening").message == "opening: the WebSocket handshake is wrong"

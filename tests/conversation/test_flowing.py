@@ -12,6 +12,7 @@ from tests.conversation.world import a_talk
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
 from voicepilot.conversation.happenings import TurnInterrupted
+from voicepilot.conversation.item import legal_call_id
 
 APPEND = "input_audio_buffer.append"
 
@@ -187,6 +188,43 @@ class TestWhatWasTruncated:
             kept = {item["id"]: item for item in talk.line.items()}
             assert "six" not in str(kept.get(item_id))
         assert talk.errors() == []
+
+    def test_the_reader_is_told_which_part_was_shortened_and_where(self) -> None:
+        core = Core().connect()
+        core.hear_answer("r", "one two three")
+        core.fall().restore()
+        version = core.state.version
+        core.say("conversation.item.truncate", item_id="item_r", content_index=1, audio_end_ms=10)
+        assert sent(core)[-1] != "conversation.item.truncate"
+        (told,) = core.ordered(fx.Yield)
+        assert isinstance(told.event, dict)
+        assert told.event.pop("event_id").startswith("vp_t_")
+        assert told.event == {
+            "type": "conversation.item.truncated",
+            "item_id": "item_r",
+            "content_index": 1,
+            "audio_end_ms": 10,
+        }
+        assert len(core.state.journal) == 0
+        assert core.state.version > version, "a standby has to be told"
+
+
+class TestCallsWithLongIds:
+    LONG = "call_" + "x" * 40
+
+    def test_the_output_names_the_call_as_the_connection_knows_it(self) -> None:
+        """A client may not use ids as long as the server's: the replay gives the call a shorter one."""
+        call = {"id": "c", "type": "function_call", "status": "completed", "name": "f", "arguments": "{}"}
+        core = Core().connect().hear_item({**call, "call_id": self.LONG}).fall().restore()
+        core.say("conversation.item.create", item=self.output("o", self.LONG))
+        core.say("conversation.item.create", item=self.output("p", "call_1"))
+        first, second = [order.event["item"] for order in core.ordered(fx.Send, core.all)][-2:]
+        assert first == self.output("o", legal_call_id(self.LONG))
+        assert second == self.output("p", "call_1")
+        assert [entry.event["item"]["call_id"] for entry in core.state.journal] == [self.LONG, "call_1"]
+
+    def output(self, item_id: str, call_id: str) -> dict[str, str]:
+        return {"id": item_id, "type": "function_call_output", "call_id": call_id, "output": "x"}
 
 
 class TestWhatIsRefusedOnReplay:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicepilot.conversation.item import CALL_ID_LIMIT, heard_words, legal_call_id, made_id
+from voicepilot.conversation.item import CALL_ID_LIMIT, Entry, heard_words, legal_call_id, made_id
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,10 @@ def test_a_legal_call_id_stays() -> None:
 def test_made_ids_tell_their_facts_apart() -> None:
     assert made_id("sum_", "a", "bc") != made_id("sum_", "ab", "c")
     assert len(made_id("sum_", "a")) == 32
+
+
+@pytest.mark.parametrize(("done", "status"), [(False, "incomplete"), (True, "in_progress")])
+def test_of_what_is_not_whole_nothing_more_comes_either(done: bool, status: str) -> None:
+    entry = Entry({"id": "a", "type": "message", "role": "assistant", "status": "in_progress"}, done=done)
+    entry.settle()
+    assert (entry.item["status"], entry.finished) == (status, True)

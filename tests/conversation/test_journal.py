@@ -391,3 +391,12 @@ class TestBounds:
         journal.resend()
         journal.confirm({"type": "conversation.item.added", "item": {"id": "x" * 2_000}})
         assert journal.has_room()
+
+
+def test_as_many_bytes_as_may_wait_are_kept_and_not_one_more() -> None:
+    audio = {"type": "input_audio_buffer.append", "audio": sound(1)}
+    for most, kept in ((len(audio["audio"]), 1), (len(audio["audio"]) - 1, 0)):
+        journal = Journal(60, most)
+        journal.add(audio)
+        assert journal.trim() == [(0.0, 1.0)][kept:]
+        assert len(journal) == kept

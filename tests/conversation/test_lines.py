@@ -85,6 +85,34 @@ async def test_a_date_that_is_nonsense_does_not_count() -> None:
     assert line.life(NOW + 60, NOW) == pytest.approx(60)
 
 
+# --- whether the other side takes what is sent -----------------------------------------------------------------------
+
+
+class Taking(Deaf):
+    """A socket with bytes that the other side has not taken."""
+
+    def __init__(self, unsent: int) -> None:
+        super().__init__()
+        self.unsent = unsent
+
+
+async def test_the_other_side_lives_if_it_took_some_since_it_was_asked_last() -> None:
+    line, socket = a_line()[0], Taking(10)
+    line.open(socket, NOW)
+    found = []
+    for unsent in (10, 10, 9, 12, 12, 0, 0):
+        socket.unsent = unsent
+        found.append(line.is_taking())
+    assert found == [False, False, True, False, False, True, False]
+
+
+async def test_of_one_that_has_just_been_opened_nothing_is_known() -> None:
+    line = Line(lambda _, __: None)
+    assert not line.is_taking()
+    line.open(Taking(0), NOW)
+    assert not line.is_taking()
+
+
 # --- in a conversation ----------------------------------------------------------------------------------------------
 
 

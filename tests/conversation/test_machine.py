@@ -132,6 +132,7 @@ class TestDialling:
         assert core.ordered(fx.Dial)
         assert core.happening(Reconnecting).fault is LATER
         assert core.ordered(fx.Suspend) == [fx.Suspend("reconnect", answer=False)]
+        assert core.ordered(fx.Report) == [fx.Report(ConnectionPhase.CONNECTING, ConnectionStatus.FAILED, LATER)]
 
     def test_but_not_when_it_was_of_no_use(self) -> None:
         core = Core().give(happen.ConnectAsked()).restore().fall()
@@ -166,6 +167,7 @@ class TestDialling:
         (finish,) = core.ordered(fx.Finish)
         assert finish.fault is not None
         assert finish.fault.cause == "X_LATER"
+        assert finish.fault.message == "no connection for 20 s: busy"
 
     def test_a_connection_that_nobody_waits_for_is_hung_up(self) -> None:
         core = Core().connect().give(happen.Dialled(77))

@@ -415,3 +415,15 @@ def test_at_the_end_nothing_is_left() -> None:
     assert mirror.replay() == Mirror().replay()
     assert mirror._recordings.seconds == mirror._items._bytes == 0
     assert list(mirror._items._entries) == []
+
+
+def test_words_belong_to_the_part_that_they_are_said_in() -> None:
+    mirror = heard(Mirror(), begun("a"), words("a", "One."))
+    heard(mirror, [{**event, "content_index": 1} for event in words("a", "Two", " too.")])
+    heard(mirror, [{**sound("a", 4_800), "content_index": 1}])
+    entry = mirror._items.get("a")
+    assert entry is not None
+    assert {index: (part.text, part.sound) for index, part in entry.speech.items()} == {
+        0: ("One.", 0),
+        1: ("Two too.", 4_800),
+    }

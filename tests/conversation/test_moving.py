@@ -8,8 +8,17 @@ from tests.conversation.core import BY_HAND, LATER, LISTENING, Core, typed
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
-from voicepilot.conversation.happenings import ConversationRestored, Handover, InputDropped, TurnInterrupted
+from voicepilot.conversation.guards import MOST_FLAPS
+from voicepilot.conversation.happenings import (
+    ConversationRestored,
+    Handover,
+    InputDropped,
+    Reconnecting,
+    Restored,
+    TurnInterrupted,
+)
 from voicepilot.conversation.state import Phase
+from voicepilot.errors import Fault, FaultDomain
 from voicepilot.ports import ConnectionPhase, ConnectionStatus
 
 
@@ -36,7 +45,7 @@ class TestHandover:
         core.give(happen.Suspended())
         assert core.phase() is Phase.LIVE
         assert core.active == 2
-        assert core.happening(Handover).forced is False
+        assert core.happening(Handover) == Handover(at=core.now, connection=2, forced=False, restored=Restored())
         assert core.ordered(fx.HangUp) == [fx.HangUp(1)]
         assert core.ordered(fx.Resume) == [fx.Resume()]
 
@@ -90,6 +99,31 @@ class TestHandover:
         assert core.active == 2
         assert core.sent(2) == ["input_audio_buffer.append"]
         assert core.happening(Handover).forced is False
+
+    def test_a_turn_that_the_old_connection_found_as_it_was_left_is_answered_there(self) -> None:
+        core = self.ready().say_audio().restore().give(happen.Suspended())
+        core.hear("input_audio_buffer.speech_stopped", item_id="u", audio_end_ms=1_000)
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None)
+        core.hear("input_audio_buffer.cleared")
+        assert core.phase() is Phase.SETTLING
+        core.hear_answer("r")
+        for item_id in ("u", "item_r"):
+            for order in core.ordered(fx.Send, core.all):
+                if order.link == 2 and order.event.get("item", {}).get("id") == item_id:
+                    core.acknowledge(order)
+        assert (core.phase(), core.active) == (Phase.LIVE, 2)
+        assert core.happening(Handover).forced is False
+
+    def test_audio_that_the_old_connection_alone_had_is_told_to_be_lost_when_it_is_left(self) -> None:
+        core = self.ready(max_queued_audio_seconds=2)
+        core.say_audio(5).restore()
+        assert core.phase() is Phase.SUSPENDING
+        core.give(happen.Suspended())
+        core.now += 0.5
+        core.hear("input_audio_buffer.cleared")
+        assert core.happening(InputDropped) == InputDropped(at=core.now, start=0, end=3)
+        restored = core.happening(Handover).restored
+        assert (restored.audio_forgotten, restored.audio_resent) == (3, 2)
 
     def test_a_standby_that_waited_long_has_time_to_catch_up(self) -> None:
         core = self.ready()
@@ -229,8 +263,7 @@ class TestFall:
         core = Core(max_queued_audio_seconds=1).connect()
         core.say_audio(1).say("input_audio_buffer.commit").fall()
         core.say_audio(1)
-        lost = core.happening(InputDropped)
-        assert (lost.start, lost.end) == (0, 1)
+        assert core.happening(InputDropped) == InputDropped(at=core.now, start=0, end=1)
         core.all.clear()
         core.restore()
         assert core.sent(2, ever=True) == ["input_audio_buffer.append"], "there is nothing left to commit"
@@ -280,9 +313,19 @@ class TestNoUse:
                 core.pass_time(10)
             if core.phase() is Phase.CONNECTING:
                 core.restore()
+        assert falls == MOST_FLAPS + 2, "the first was of use; of the others so many were not, and one more ends it"
         (end,) = core.ordered(fx.Finish, core.all)
-        assert end.fault is not None
-        assert (end.fault.code, end.fault.cause) == ("CONVERSATION_LOST", LATER.code)
+        assert end == fx.Finish(
+            "connection-lost",
+            Fault(
+                code="CONVERSATION_LOST",
+                message="20 connections in a row fell as soon as they were restored: busy",
+                remediation="See the reason; something that is said again to each connection may be what ends it.",
+                retryable=True,
+                domain=FaultDomain.TRANSPORT,
+                cause="X_LATER",
+            ),
+        )
 
     def test_an_answer_that_ends_every_connection_is_not_asked_for_for_ever(self) -> None:
         core = Core().connect()
@@ -297,3 +340,88 @@ class TestNoUse:
         ]
         assert actions[0] == "retry"
         assert actions[-1] == "report"
+
+
+class TestWhatTheReaderIsTold:
+    def test_of_a_fall_and_of_its_end(self) -> None:
+        core = Core().connect()
+        core.say_text("a").say_audio(2)
+        core.fall()
+        fell_at = core.now
+        assert core.happening(Reconnecting) == Reconnecting(at=fell_at, fault=LATER)
+        core.pass_time(1).give(happen.DialFailed(core.incoming, LATER))
+        assert core.ordered(fx.Report) == [fx.Report(ConnectionPhase.WAITING, ConnectionStatus.FAILED, LATER)]
+        core.pass_time(10 - (core.now - fell_at)).restore()
+        assert core.happening(ConversationRestored) == ConversationRestored(
+            at=core.now,
+            connection=2,
+            attempts=2,
+            outage=10.0,
+            restored=Restored(events_resent=3, audio_resent=2),
+        )
+
+    def test_of_an_answer_that_was_cut(self) -> None:
+        core = Core(on_interrupted_turn="report").connect()
+        core.hear_answer("r", "yes indeed", to="begun").fall()
+        assert core.happening(TurnInterrupted) == TurnInterrupted(
+            at=core.now, response_id="r", action="report", kept=("item_r",), text="ye"
+        )
+
+    def test_of_one_that_was_owed(self) -> None:
+        core = Core(session=LISTENING, on_interrupted_turn="report").connect().say_audio(2)
+        core.hear("input_audio_buffer.speech_stopped", item_id="u", audio_end_ms=2_000)
+        core.hear("input_audio_buffer.committed", item_id="u", previous_item_id=None).fall()
+        assert core.happening(TurnInterrupted) == TurnInterrupted(at=core.now, response_id=None, action="report")
+
+
+class TestWhyItEnds:
+    """The whole fault: what the caller of `connect` gets is made of it."""
+
+    WAITED = "Check the network and the provider's status; max_outage_seconds says how long is waited."
+
+    def end(self, core: Core) -> fx.Finish:
+        (finish,) = core.ordered(fx.Finish, core.all)
+        return finish
+
+    def test_an_outage_that_lasted_too_long(self) -> None:
+        away = Fault(code="X", message="away", remediation="", retryable=True, domain=FaultDomain.INFRASTRUCTURE)
+        core = Core(max_outage_seconds=20).connect().fall()
+        core.pass_time(19).give(happen.DialFailed(core.incoming, away)).pass_time(1)
+        core.give(happen.DialFailed(core.incoming, away))
+        fault = Fault(
+            code="CONVERSATION_LOST",
+            message="no connection for 20 s: away",
+            remediation=self.WAITED,
+            retryable=True,
+            domain=FaultDomain.INFRASTRUCTURE,
+            cause="X",
+        )
+        assert self.end(core) == fx.Finish("connection-lost", fault)
+
+    def test_a_first_connection_that_was_not_there_in_time(self) -> None:
+        core = Core(open_timeout_seconds=5).give(happen.ConnectAsked()).pass_time(5)
+        fault = Fault(
+            code="CONNECTION_TIMEOUT",
+            message="no connection for 5 s: no connection was ready in time",
+            remediation=self.WAITED,
+            retryable=True,
+            domain=FaultDomain.TRANSPORT,
+        )
+        assert self.end(core) == fx.Finish("connection-lost", fault)
+
+    def test_options_that_were_refused(self) -> None:
+        core = Core({"voice": "none"}).give(happen.ConnectAsked(), happen.Dialled(1))
+        core.give(happen.Greeted(1, {"type": "session.created", "session": BY_HAND}, None))
+        (update,) = core.ordered(fx.Send)
+        error = {"event_id": update.event["event_id"], "message": "no such voice", "code": "v"}
+        core.hear("error", 1, error=error)
+        fault = Fault(
+            code="SESSION_OPTIONS_REFUSED",
+            message="the provider refused the session's options: no such voice",
+            remediation="Correct the option it names, in connect() or start_session().",
+            retryable=False,
+            domain=FaultDomain.SESSION,
+            provider_code="v",
+        )
+        assert self.end(core) == fx.Finish("connection-refused", fault)
+        assert fx.Report(ConnectionPhase.CLOSED, ConnectionStatus.FAILED, fault) in core.out

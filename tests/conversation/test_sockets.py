@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tests.canary import Net
 
@@ -283,6 +284,16 @@ async def test_no_redirect_is_followed(emulator: RealtimeEmulator, dialler: WebS
         error = await refused(dialler, url(emulator))
     assert (error.code, error.retryable) == ("REDIRECT_REFUSED", False)
     assert heard == []
+
+
+async def test_its_client_adds_nothing_of_its_own(dialler: WebSocketDialler) -> None:
+    """No cookies, nothing from the environment; no pool to wait for; and no refusal that swells as it is unpacked."""
+    client = dialler._http()
+    assert isinstance(client.cookie_jar, aiohttp.DummyCookieJar)
+    assert (client.trust_env, client.auto_decompress) == (False, False)
+    assert client.connector is not None
+    assert client.connector.limit == 0
+    assert client.timeout == aiohttp.ClientTimeout(total=None, sock_connect=module.CONNECT)
 
 
 async def test_nobody_there(dialler: WebSocketDialler) -> None:
@@ -565,6 +576,7 @@ async def test_a_frame_that_is_none_or_too_large_ends_the_connection(
         end = await socket.receive()
     assert isinstance(end, Closed)
     assert end.code == code
+    assert 0 < len(end.reason) <= 120, "it says what was wrong with it"
 
 
 async def test_a_message_of_megabytes_is_received_whole(emulator: RealtimeEmulator, dialler: WebSocketDialler) -> None:
@@ -582,8 +594,9 @@ async def test_dispose_cuts_what_is_open_and_dials_no_more(emulator: RealtimeEmu
     await asyncio.sleep(0)
     await dialler.dispose()
     assert await socket.receive() == await reader == Closed(1006)
-    with pytest.raises(NotInitializedError):
+    with pytest.raises(NotInitializedError, match="the dialler is disposed") as caught:
         await dialler.dial(url(emulator), KEY)
+    assert caught.value.collaborator == "dialler"
     await dialler.dispose()
     await until(lambda: all(connection.closed for connection in emulator.record.connections()))
 

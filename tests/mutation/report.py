@@ -1,7 +1,8 @@
 """The mutation score of each package, from what mutmut left in `mutants/`, and what each survivor changed.
 
-A mutant counts as killed when a test failed. One that ran out of time counts as a survivor: it may only be slow, and
-whoever reads the list must look. Exit code 1 below `LEAST`.
+A mutant counts as killed when a test failed. One that ran out of time, or that no test reaches, counts as a survivor:
+it may only be slow, and whoever reads the list must look. Names of mutants as arguments, or all. Exit code 1 below
+`LEAST`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
 LEAST = 0.85
@@ -18,13 +20,15 @@ KILLED = {1, 3}
 """Exit codes of pytest: a test failed, or pytest itself."""
 
 
-def results() -> dict[str, dict[str, int]]:
-    """By package, the exit code of each mutant that was tried."""
+def results(only: Collection[str] = ()) -> dict[str, dict[str, int]]:
+    """By package, the exit code of each mutant that was tried, or of these `only`."""
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for meta in sorted(MUTANTS.rglob("*.meta")):
         codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
         package = meta.relative_to(MUTANTS).parts[0]
-        found[package] |= {name: code for name, code in codes.items() if code is not None}
+        found[package] |= {
+            name: code for name, code in codes.items() if code is not None and (not only or name in only)
+        }
     return {package: codes for package, codes in found.items() if codes}
 
 
@@ -37,10 +41,10 @@ def change(mutant: str) -> str:
     return "\n".join(f"    {line}" for line in lines)
 
 
-def main() -> int:
+def main(*only: str) -> int:
     """Print everything."""
     short = False
-    for package, codes in results().items():
+    for package, codes in results(frozenset(only)).items():
         survivors = [name for name, code in codes.items() if code not in KILLED]
         for name in survivors:
             print(f"{name}\n{change(name)}")
@@ -51,4 +55,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(*sys.argv[1:]))
