@@ -17,9 +17,6 @@ from voicepilot.testing import FakeKeyService
 DOWN = KeyServiceError("busy", code="MINT_503", retryable=True)
 OUTAGES = [3, 10, 20, 45, 70, 95, 130, 170, 215, 260, 285]
 
-LONGEST_BREAK = 40.0
-"""Seconds that the circuit of the key service is open at most, by the policy of renewals."""
-
 EACH_AGAIN = 0.75 * LONGEST_PAUSE
 """Seconds between two dials in a long outage, at least."""
 
@@ -45,11 +42,21 @@ class TestBoth:
             # A dial asks once; the first six come sooner, and so may the attempts of a session whose key is good.
             assert asked <= seconds / EACH_AGAIN + 10
 
-    async def test_a_circuit_that_is_open_is_waited_for(self, seconds: float) -> None:
+    async def test_it_is_so_with_circuits_that_are_open(self, seconds: float) -> None:
         async with a_talk(keys=FakeKeyService(key_life=120), breaker=BreakerOptions()) as talk:
             before = len(talk.keys.mints)
-            assert await an_outage_of_both(talk, seconds) <= LONGEST_BREAK + LONGEST_PAUSE + 0.2
-            assert len(talk.keys.mints) - before <= seconds / 10 + 10
+            assert await an_outage_of_both(talk, seconds) <= LONGEST_PAUSE + 1.5  # and what a probe makes others wait
+            assert len(talk.keys.mints) - before <= seconds / EACH_AGAIN + 10
+
+
+@pytest.mark.parametrize("seconds", OUTAGES)
+async def test_a_line_that_is_down_is_tried_by_who_talks_although_its_circuit_is_open(seconds: float) -> None:
+    async with a_talk(session_life=3_600.0, breaker=BreakerOptions()) as talk:
+        talk.line.outage(seconds)
+        await asyncio.sleep(seconds)
+        back = talk.clock.now()
+        await talk.until(lambda: bool(talk.of("voicepilot.restored")), limit=120)
+        assert talk.clock.now() - back <= LONGEST_PAUSE + 1.5
 
 
 async def test_a_round_that_the_timer_began_is_not_waited_out() -> None:

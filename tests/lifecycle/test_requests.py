@@ -260,3 +260,29 @@ def test_nobody_waits_for_a_session_that_ends() -> None:
     driver.tell(DIAL)
     assert driver.see().retry_at is None
     assert not driver.last(AnswerRenewal).result.success
+
+
+class TestPatience:
+    """Whoever refuses attempts, a breaker say, lets somebody through who cannot wait."""
+
+    def test_a_connection_that_is_dialled_cannot_wait(self) -> None:
+        driver = live()
+        driver.tell(DIAL)
+        assert driver.last(MintKey).patience == 0
+        driver.fail()
+        driver.pass_time(5)
+        assert (driver.last(MintKey).attempt, driver.last(MintKey).patience) == (2, 0)
+
+    def test_a_renewal_by_hand_can_wait_for_half_of_what_is_left_of_the_key(self) -> None:
+        driver = live()
+        driver.tell(RenewRequested())
+        assert driver.last(MintKey).patience == 300
+
+    @pytest.mark.parametrize(("asked", "patience"), [(DIAL, 0), (RenewRequested(), None)])
+    def test_a_round_that_a_connection_waits_for_cannot_wait_either(
+        self, asked: RenewRequested, patience: float | None
+    ) -> None:
+        driver = in_backoff(recovering())
+        driver.tell(asked)
+        driver.pass_time(5)
+        assert driver.last(MintKey).patience == patience

@@ -314,7 +314,7 @@ def test_a_probe_that_came_early_and_failed_changes_nothing_about_the_break() ->
         driver.tell(Broke(probe, "STILL DOWN"))
         assert (driver.circuit(), driver.breaker.open_until) == (Circuit.OPEN, until)
         assert not driver.ask(patience=0)  # each failure is followed by a rest
-        assert driver.refusal == Refusal(until - driver.now, "STILL DOWN")
+        assert driver.refusal == Refusal(1, "STILL DOWN")
     driver.now = until
     driver.fail()
     assert driver.breaker.open_until - driver.now == 10  # the second break, not the sixth
@@ -326,16 +326,27 @@ def test_a_probe_that_came_early_and_hangs_ends_with_the_break_as_it_was() -> No
     assert driver.ask(patience=0)
     driver.now += 2
     assert not driver.ask(patience=0)
-    assert (driver.circuit(), driver.refusal) == (Circuit.OPEN, Refusal(2, "DOWN"))
+    assert (driver.circuit(), driver.refusal) == (Circuit.OPEN, Refusal(1, "DOWN"))
+    driver.now += 1
+    assert driver.breaker.open_until - driver.now == 1
+    assert driver.ask(patience=0)
+
+
+@pytest.mark.parametrize(("patience", "retry_in"), [(0, 0.75), (0.5, 0.75), (2, 2), (4.75, 4.75), (60, 4.75)])
+def test_who_is_refused_hears_when_to_ask_again(patience: float, retry_in: float) -> None:
+    driver = Driver(urgent_break=1).opened()
+    driver.now += 0.25
+    assert not driver.ask(patience=patience)
+    assert driver.refusal == Refusal(retry_in, "DOWN")
 
 
 def test_where_too_much_was_asked_nobody_is_let_through_early() -> None:
     driver = Driver(urgent_break=1)
     for _ in range(4):
         driver.tell(crowded(driver.permit()))
-    driver.now += 4.9
+    driver.now += 4
     assert not driver.ask(patience=0)
-    assert driver.refusal
+    assert driver.refusal == Refusal(1, "RATE_LIMITED")
     early = Driver(urgent_break=1).opened()
     early.now += 1
     probe = early.ask(patience=0)
@@ -347,8 +358,9 @@ def test_where_too_much_was_asked_nobody_is_let_through_early() -> None:
 
 def test_no_break_is_cut_short_where_that_is_not_wanted() -> None:
     driver = Driver(urgent_break=None).opened()
-    driver.now += 4.9
+    driver.now += 4
     assert not driver.ask(patience=0)
+    assert driver.refusal == Refusal(1, "DOWN")
 
 
 # --- a crowd ---

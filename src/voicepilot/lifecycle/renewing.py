@@ -150,6 +150,13 @@ def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
     return replace(session, setback=setback(given, now)), failed
 
 
+def hasten_request(session: Session, given: RenewRequested, now: float) -> Outcome:
+    """Somebody waits for the key of the round under way: bring its next attempt forward."""
+    current = current_round(session)
+    dials = current.dials or given.trigger is Trigger.CONNECTION
+    return hasten(replace(session, round=replace(current, dials=dials)), given, now)
+
+
 def hasten(session: Session, _: Input, now: float) -> Outcome:
     """Help has come, or somebody waits: bring the next attempt forward, to the first backoff at the earliest."""
     soon = deadlines.soonest_attempt(session, now)

@@ -125,7 +125,7 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(RECOVERING),          MintFailed,          renew.fail_round,          None,       is_ours),
     Rule(_in(RECOVERING),          Deadline.RENEW,      renew.renew_to_recover),
     Rule(_in(RECOVERING),          RenewRequested,      renew.renew_on_request,    None,       between_rounds),
-    Rule(FETCHING,                 RenewRequested,      renew.hasten,              None,       between_attempts),
+    Rule(FETCHING,                 RenewRequested,      renew.hasten_request,      None,       between_attempts),
     Rule(RUNNING,                  PlanWorked,          renew.hasten),
 
     # Keys that nobody waits for any more.

@@ -83,6 +83,7 @@ class Round(msgspec.Struct, frozen=True, gc=False):
     ticket: int | None = None  # the mint in flight
     incoming: Lease | None = None  # the fetched key, until the swap
     swapped_at: float | None = None
+    dials: bool = False  # a managed connection waits for the key, too
 
 
 class Setback(msgspec.Struct, frozen=True, gc=False):

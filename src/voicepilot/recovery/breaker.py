@@ -255,9 +255,12 @@ def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
     return replace(_broken(breaker, given.permit.cool_down, given.code, now), crowded=given.crowded), None
 
 
-def refuse(breaker: Breaker, _: Asked, now: float) -> Outcome:
-    """Say when the break is over."""
-    return breaker, Refusal(breaker.open_until - now, breaker.cause)
+def refuse(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Say when to ask again: when the break is over, or when whoever cannot wait so long may probe."""
+    rest, left = breaker.options.urgent_break, breaker.open_until - now
+    if rest is not None and not breaker.crowded:
+        left = min(left, max(given.patience, breaker.open_since + rest - now))
+    return breaker, Refusal(left, breaker.cause)
 
 
 def probe(breaker: Breaker, given: Asked, now: float) -> Outcome:

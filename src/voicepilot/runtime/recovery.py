@@ -96,6 +96,7 @@ class RecoveryLink:
             remediation="Check the network between this host and the provider; the next attempt comes by itself.",
             correlation_id=f"{session_id}/connect",
             fault_domain=FaultDomain.TRANSPORT,
+            patience=0.0,  # somebody is on the line
             attempts_scheduled_by_caller=True,
             endpoint=endpoint,
         )
