@@ -131,6 +131,18 @@ class TestAReaderWhoDoesNotKeepUp:
             await talk.conversation.close()
             await reader
 
+    async def test_has_so_much_to_catch_up_and_no_more(self) -> None:
+        async with a_talk(read=False, config={"max_event_backlog": 20}) as talk:
+            for _ in range(10):
+                await talk.conversation.say("count " * 30)
+            await talk.hear_out()
+            assert len(talk.conversation._events) == 20
+            reader = asyncio.create_task(talk.read())
+            await talk.hear_out()
+            assert len(talk.answered()) == 10
+            await talk.conversation.close()
+            await reader
+
     async def test_does_not_hold_up_the_next_connection(self) -> None:
         async with a_talk(read=False, config={"max_event_backlog": 20}, session_life=300) as talk:
             await talk.conversation.say("count " * 30)
@@ -306,6 +318,25 @@ class TestASummary:
                 await asyncio.sleep(1)
                 await check(talk)
             await reader
+
+    async def test_stands_in_the_place_of_what_did_not_fit(self) -> None:
+        asked: list[tuple[Json, ...]] = []
+
+        async def sum_up(items: tuple[Json, ...]) -> str:
+            asked.append(items)
+            return "They counted."
+
+        async def check(talk: Talk) -> None:
+            (items,) = asked
+            words = [item["content"][0]["text"].split()[-2:] for item in items]
+            assert words == [["one", "one"]] * 2 + [["two", "two"]] * 2
+            assert len(talk.conversation._driver.state.mirror) == 3
+            talk.line.cut()
+            await talk.hear_out()
+            assert talk.said()[0] == "system: They counted."
+            assert talk.errors() == []
+
+        await self.talk(sum_up, check)
 
     async def test_that_is_no_text_costs_nothing_of_the_conversation(self) -> None:
         async def check(talk: Talk) -> None:

@@ -120,10 +120,11 @@ def test_what_never_was_a_websocket_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "whole"),
+    ("code", "reason", "whole"),
     [
         (
-            fault_of_close(4000, "invalid_request_error.session_expired"),
+            4000,
+            "invalid_request_error.session_expired",
             Fault(
                 code="CONNECTION_EXPIRED",
                 message="the connection reached the provider's maximum age",
@@ -133,7 +134,8 @@ def test_what_never_was_a_websocket_is_named() -> None:
             ),
         ),
         (
-            fault_of_close(1008, "abuse"),
+            1008,
+            "abuse",
             Fault(
                 code="POLICY_VIOLATION",
                 message="the provider closed the connection for a breach of its policy (1008: abuse)",
@@ -142,21 +144,36 @@ def test_what_never_was_a_websocket_is_named() -> None:
                 domain=FaultDomain.TRANSPORT,
             ),
         ),
-        (
-            fault_of_refused_dial(refused(204)),
-            Fault(
-                code="NOT_A_WEBSOCKET",
-                message="the provider answered 204 and opened no WebSocket",
-                remediation="Check that the base URL is a Realtime endpoint; a proxy may be answering in its place.",
-                retryable=True,
-                domain=FaultDomain.INFRASTRUCTURE,
-                status=204,
-            ),
-        ),
     ],
 )
-def test_a_fault_says_whose_it_is_and_what_to_do(fault: Fault, whole: Fault) -> None:
-    assert fault == whole
+def test_a_close_says_whose_it_is_and_what_to_do(code: int, reason: str, whole: Fault) -> None:
+    assert fault_of_close(code, reason) == whole
+
+
+def test_what_answered_instead_of_the_provider_is_told_as_such() -> None:
+    assert fault_of_refused_dial(refused(204)) == Fault(
+        code="NOT_A_WEBSOCKET",
+        message="the provider answered 204 and opened no WebSocket",
+        remediation="Check that the base URL is a Realtime endpoint; a proxy may be answering in its place.",
+        retryable=True,
+        domain=FaultDomain.INFRASTRUCTURE,
+        status=204,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("model_not_found", 400), ("insufficient_quota", 400), ("rate_limit_exceeded", 429), ("x", 400)],
+)
+def test_a_reason_means_what_the_same_refusal_of_a_dial_means(name: str, status: int) -> None:
+    told, same = fault_of_close(4000, f"invalid_request_error.{name}"), fault_of_refused_dial(refused(status, name))
+    assert (told.code, told.remediation, told.retryable, told.domain, told.provider_code) == (
+        same.code,
+        same.remediation,
+        same.retryable,
+        same.domain,
+        name,
+    )
 
 
 def test_a_handshake_that_is_wrong_says_where() -> None:

@@ -91,8 +91,7 @@ class TestAnAnswerThatNeverEnds:
         assert sent(core) == []
         self.live_on(core, 8)
         assert sent(core) == ["response.create"]
-        gone = core.happening(TurnInterrupted)
-        assert (gone.response_id, gone.action) == ("r", "report")
+        assert core.happening(TurnInterrupted) == TurnInterrupted(at=1_070.0, response_id="r", action="report")
 
     def test_one_that_never_began_is_not_told_of(self) -> None:
         core = Core().connect().say("response.create").say("response.create")
@@ -207,6 +206,10 @@ class TestWhatWasTruncated:
         }
         assert len(core.state.journal) == 0
         assert core.state.version > version, "a standby has to be told"
+        core.say("conversation.item.truncate", item_id="item_r", audio_end_ms=10)
+        (told,) = core.ordered(fx.Yield)
+        assert isinstance(told.event, dict)
+        assert told.event["content_index"] == 0
 
 
 class TestCallsWithLongIds:

@@ -76,6 +76,8 @@ async def test_our_clock_counts_where_it_agrees_with_theirs() -> None:
 async def test_without_a_date_there_is_only_our_clock() -> None:
     line, _ = a_line(None)
     assert line.life(NOW + 60, NOW) == pytest.approx(60)
+    assert line.life(NOW + 0.25, NOW) == pytest.approx(0.25)
+    assert line.life(NOW, NOW) is None
     assert line.life(NOW - 60, NOW) is None
     assert line.life(NOW + LONGEST_LIFE + 1, NOW) is None
 

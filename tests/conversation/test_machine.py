@@ -309,6 +309,12 @@ class TestInterruptedTurns:
         core = self.asked().say("response.cancel").hear_answer("r", to="begun").fall()
         assert core.happening(TurnInterrupted).action == "report"
 
+    def test_one_that_is_over_is_not_remembered(self) -> None:
+        core = self.asked().hear_answer("r", to="begun").say("response.cancel")
+        assert (set(core.state.turn.asked), core.state.turn.cancelled) == ({"r"}, {"r"})
+        core.hear("response.done", response={"id": "r", "output": []})
+        assert (core.state.turn.asked, core.state.turn.cancelled) == ({}, set())
+
     def test_a_cancel_of_another_answer_is_no_affair_of_those_to_come(self) -> None:
         core = Core().connect().fall().say("response.create").say("response.cancel", response_id="old")
         core.all.clear()

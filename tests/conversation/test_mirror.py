@@ -427,3 +427,10 @@ def test_words_belong_to_the_part_that_they_are_said_in() -> None:
         0: ("One.", 0),
         1: ("Two too.", 4_800),
     }
+
+
+def test_words_that_are_known_at_the_commit_are_not_awaited() -> None:
+    mirror = heard(Mirror(), session(input={"transcription": {"model": "w"}}), added(speech("a", "Hello")))
+    for item_id in ("a", "b"):
+        mirror.hear({"type": "input_audio_buffer.committed", "item_id": item_id})
+    assert mirror.pending_transcripts() == ("b",)

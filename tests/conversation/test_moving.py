@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.conversation.core import BY_HAND, LATER, LISTENING, Core, typed
 
 from voicepilot.conversation import effects as fx
@@ -297,6 +298,16 @@ class TestFall:
             core.say_audio().listen(1)
         core.fall().restore()
         assert 5 <= core.happening(ConversationRestored).restored.audio_resent <= 8
+
+    @pytest.mark.parametrize("session", [LISTENING, BY_HAND])
+    def test_but_all_that_somebody_said_is(self, session: dict[str, Any]) -> None:
+        core = Core(session=session).connect()
+        if session is LISTENING:
+            core.hear("input_audio_buffer.speech_started", item_id="u", audio_start_ms=0)
+        for _ in range(30):
+            core.say_audio().listen(1)
+        core.fall().restore()
+        assert core.happening(ConversationRestored).restored.audio_resent == 30
 
 
 class TestNoUse:

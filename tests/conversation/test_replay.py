@@ -128,6 +128,12 @@ def test_a_part_can_be_lost_alone() -> None:
     assert mirror.replay(known=["a"]).lost == (Lost("a", "its image is not known"),)
 
 
+def test_an_output_goes_with_its_own_call_and_with_no_other() -> None:
+    replay = mirror_of(call("a", "c1"), output("b", "c2"), output("c", "c1")).replay()
+    assert replay.item_ids == ("a", "c")
+    assert replay.lost == (Lost("b", "there is no call that it answers"),)
+
+
 def test_a_call_without_output_yet_is_sent() -> None:
     assert told(mirror_of(call("a", "c1")).replay()) == ["function_call: {}"]
 
@@ -272,6 +278,8 @@ def test_a_summary_stands_in_the_place_of_what_was_dropped() -> None:
         "assistant: xxxxxxxxxxxx",
     ]
     assert mirror.replay(30).dropped == ()
+    summary = {"role": "system", "content": [{"type": "input_text", "text": "They met."}]}
+    assert items_of(mirror.replay(30))[1] == {"id": item_id, "type": "message", **summary}
 
 
 def test_the_next_summary_takes_the_place_of_the_first() -> None:

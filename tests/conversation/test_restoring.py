@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conversation.core import BY_HAND, Core, typed
+from tests.conversation.core import BY_HAND, LISTENING, Core, typed
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
@@ -69,6 +69,13 @@ class TestWhileItIsMadeReady:
         assert restored.lost == (Lost("a", "the provider refused it: no pictures"),)
         assert restored.replayed == ("b",)
 
+    def test_where_everything_was_refused_it_goes_on_without(self) -> None:
+        core = fallen("a")
+        (only,) = core.ordered(fx.Send)
+        core.hear("error", core.incoming, error={"event_id": only.event["event_id"], "message": "no"})
+        assert core.phase() is Phase.LIVE
+        assert core.happening(ConversationRestored).restored.lost == (Lost("a", "the provider refused it: no"),)
+
     def test_what_it_is_told_has_an_id_and_its_place(self) -> None:
         told = [order.event for order in fallen("a", "b").ordered(fx.Send)]
         assert [(event["item"]["id"], event["previous_item_id"]) for event in told] == [("a", "root"), ("b", "a")]
@@ -79,6 +86,21 @@ class TestWhileItIsMadeReady:
         core.hear_answer("r", "yes indeed")
         (told,) = greeted(core.fall()).ordered(fx.Send)
         assert told.event["item"]["content"] == [{"type": "text", "text": "yes indeed"}]
+
+
+class TestASummary:
+    def test_that_comes_late_is_told_to_the_standby_too(self) -> None:
+        core = Core(session=LISTENING).connect(life=600)
+        for item_id in ("a", "b"):
+            core.hear_item(typed(item_id))
+        core.prepare().hear_answer("r", to="begun").restore()
+        core.give(happen.Summarised(("a",), "They met."))
+        core.all.clear()
+        core.hear_answer("r").give(happen.Suspended())
+        told = [order.event for order in core.ordered(fx.Send, core.all) if order.link == core.incoming]
+        assert [event["item_id"] for event in told if event["type"] == "conversation.item.delete"] == ["a"]
+        summaries = [event["item"] for event in told if event.get("item", {}).get("role") == "system"]
+        assert [item["content"] for item in summaries] == [[{"type": "input_text", "text": "They met."}]]
 
 
 class TestMergedOptions:

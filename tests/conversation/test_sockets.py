@@ -335,6 +335,23 @@ async def test_the_body_of_a_refusal_is_bounded_in_time_and_size(
         assert (await refused(dialler, where)).code == "PROVIDER_UNAVAILABLE"
 
 
+async def test_a_refusal_that_comes_in_pieces_is_read_whole(dialler: WebSocketDialler) -> None:
+    body = json.dumps({"error": {"code": "model_not_found", "message": "No such model."}}).encode()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 No\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for start in range(0, len(body), 20):
+            await writer.drain()
+            await asyncio.sleep(0.01)  # so that they do not arrive as one
+            writer.write(body[start : start + 20])
+        await writer.drain()
+        await reader.read()
+
+    async with peer(serve) as where, asyncio.timeout(10):
+        assert (await refused(dialler, where)).code == "MODEL_NOT_FOUND"
+
+
 async def test_a_dial_that_is_given_up_leaves_no_connection(
     emulator: RealtimeEmulator, dialler: WebSocketDialler
 ) -> None:
