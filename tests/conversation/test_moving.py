@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -268,6 +269,12 @@ class TestFall:
         core.all.clear()
         core.restore()
         assert core.sent(2, ever=True) == ["input_audio_buffer.append"], "there is nothing left to commit"
+
+    def test_pieces_that_go_at_once_are_told_as_one(self) -> None:
+        core = Core(max_queued_audio_seconds=2).connect().fall()
+        core.say_audio(2).say("input_audio_buffer.append", audio=base64.b64encode(bytes(96_000)).decode())
+        dropped = [one.event for one in core.ordered(fx.Yield)]
+        assert dropped == [InputDropped(at=core.now, start=0, end=2)]
 
     def test_but_not_what_was_committed(self) -> None:
         core = Core(max_queued_audio_seconds=1).connect()

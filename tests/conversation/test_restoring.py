@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conversation.core import BY_HAND, LISTENING, Core, typed
+from tests.conversation.core import BY_HAND, LATER, LISTENING, Core, typed
 
 from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
@@ -89,6 +89,21 @@ class TestWhileItIsMadeReady:
 
 
 class TestASummary:
+    def test_is_asked_for_once_of_the_same(self) -> None:
+        core = Core(replay_token_budget=30).connect()
+        for item_id in "dcba":  # each in front of the others
+            core.hear_item(typed(item_id, "word " * 10))
+        greeted(core.fall())
+        (asked,) = core.ordered(fx.Summarise)
+        assert [item["id"] for item in asked.items] == ["a", "b", "c"]
+        core.give(happen.DialFailed(core.incoming, LATER)).pass_time(10)
+        greeted(core)
+        assert core.ordered(fx.Send), "it is told the rest"
+        assert core.ordered(fx.Summarise) == [], "nothing more was dropped"
+
+    def test_is_not_asked_for_where_everything_fits(self) -> None:
+        assert fallen("a").ordered(fx.Summarise) == []
+
     def test_that_comes_late_is_told_to_the_standby_too(self) -> None:
         core = Core(session=LISTENING).connect(life=600)
         for item_id in ("a", "b"):
