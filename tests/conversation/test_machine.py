@@ -11,6 +11,7 @@ from voicepilot.conversation import effects as fx
 from voicepilot.conversation import inputs as happen
 from voicepilot.conversation.happenings import ConversationRestored, Reconnecting, TurnInterrupted
 from voicepilot.conversation.inputs import Deadline
+from voicepilot.conversation.link import Stage
 from voicepilot.conversation.machine import wake_at
 from voicepilot.conversation.state import LONGEST_PAUSE, Phase
 from voicepilot.errors import Fault
@@ -32,6 +33,8 @@ class TestOpening:
         assert core.ordered(fx.Dial) == [fx.Dial(1, core.state.config.restore_timeout_seconds)]
         core.give(happen.Dialled(1))
         assert core.out == []
+        assert core.state.incoming is not None
+        assert core.state.incoming.stage is Stage.GREETING
         core.give(happen.Greeted(1, {"type": "session.created", "session": BY_HAND}, 600))
         assert core.told() == ["session.created"]
         (update,) = core.ordered(fx.Send)
@@ -70,6 +73,11 @@ class TestOpening:
         assert finish.fault is not None
         assert finish.fault.provider_code == "v"
         assert "no such voice" in finish.fault.message
+
+    def test_a_cancel_before_it_is_open_takes_back_what_was_asked_for(self) -> None:
+        core = Core().give(happen.ConnectAsked()).say("response.create").say("response.cancel").restore()
+        assert core.phase() is Phase.LIVE
+        assert core.sent(ever=True) == []
 
     def test_other_errors_do_not(self) -> None:
         core = Core({"voice": "none"}).give(happen.ConnectAsked(), happen.Dialled(1))
