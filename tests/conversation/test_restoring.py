@@ -69,6 +69,14 @@ class TestWhileItIsMadeReady:
         assert restored.lost == (Lost("a", "the provider refused it: no pictures"),)
         assert restored.replayed == ("b",)
 
+    def test_what_is_refused_behind_an_item_that_is_there_was_not_refused_for_its_place(self) -> None:
+        core = fallen("a", "b")
+        first, second = core.ordered(fx.Send)
+        core.hear("conversation.item.added", core.incoming, item=first.event["item"], previous_item_id=None)
+        core.hear("error", core.incoming, error={"event_id": second.event["event_id"], "message": "no"})
+        core.hear("conversation.item.done", core.incoming, item=first.event["item"], previous_item_id=None)
+        assert core.happening(ConversationRestored).restored.lost == (Lost("b", "the provider refused it: no"),)
+
     def test_where_everything_was_refused_it_goes_on_without(self) -> None:
         core = fallen("a")
         (only,) = core.ordered(fx.Send)
