@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -169,3 +171,20 @@ class TestItsStream:
             talk.line.cut()
             await talk.hear_out()
             assert talk.conversation.connections == 2
+
+
+async def test_what_is_over_is_let_go_of_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with a_talk(session_life=600.0) as talk:
+            await talk.conversation.say("Hello")
+            await asyncio.sleep(700)  # a handover, too
+            assert talk.conversation.connections == 2
+            mirror = talk.conversation._driver.state.mirror
+            parts = (talk.conversation, talk.conversation._driver, mirror, mirror._recordings)
+            watched = [weakref.ref(part) for part in parts]
+        del talk, parts, mirror
+        assert [ref() for ref in watched] == [None] * 4
+    finally:
+        gc.enable()

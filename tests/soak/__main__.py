@@ -22,9 +22,11 @@ from tests.soak.samples import MEASURED, MOST_GROWTH, Sample, growth, sample
 from tests.soak.validity import Validity
 
 from voicepilot import SessionManager
+from voicepilot.privacy.ledger import REMEMBERED
 
 EVERY = 5.0  # seconds between two samples
 SHORTEST_WARM_UP = 150.0  # seconds: every session of the first generation is over by then
+ENDED_EACH_SECOND = 1 / 80  # by each caller, on average
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,18 +70,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"PROBLEM: {problem}" for problem in self.problems())])
 
 
-SHORTEST_BREAK = 5
-"""Seconds that the breaker rests at most."""
+BREAKS = {"breaker_first_break": 1.0, "retry_cool_down": 5}
+"""Seconds that the breaker rests at first and at most: its defaults are made for keys of 600 s, these live 30."""
 
 
 async def soak(base_url: str, chosen: argparse.Namespace, warm_up: float) -> tuple[Callers, list[Sample], list[str]]:
     """Hold everything for the time chosen; what was counted and measured, and the tasks left behind."""
     began, samples = time.monotonic(), []
     everybody = chosen.sessions + chosen.conversations
-    # Breaks of up to 40 s are made for keys of 600 s; these live 30 (docs/reliability.md).
-    manager = SessionManager.from_settings(
-        base_url=base_url, max_concurrent_sessions=everybody + 10, retry_cool_down=SHORTEST_BREAK
-    )
+    manager = SessionManager.from_settings(base_url=base_url, max_concurrent_sessions=everybody + 10, **BREAKS)
     callers = Callers(manager, chosen.seed)
     async with manager, asyncio.TaskGroup() as group:
         tasks = [
@@ -105,7 +104,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--output", type=Path, default=Path("soak"), help="folder of the picture and the figures")
     chosen = parser.parse_args()
-    warm_up = max(SHORTEST_WARM_UP, chosen.minutes * 60 / 6)
+    full = 1.25 * REMEMBERED / (ENDED_EACH_SECOND * (chosen.sessions + chosen.conversations))
+    warm_up = max(SHORTEST_WARM_UP, chosen.minutes * 60 / 6, min(full, chosen.minutes * 60 / 3))
     if chosen.minutes * 60 < warm_up * 1.5:
         parser.error(f"the warm-up alone is {warm_up:.0f} s: choose at least --minutes {warm_up * 1.5 / 60:.1f}")
     os.environ["OPENAI_API_KEY"] = "sk-soak-0123456789"

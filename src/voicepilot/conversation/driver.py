@@ -209,7 +209,9 @@ class Driver:
                 self._hooks.clear()
                 for summary in tuple(self._summaries):
                     summary.cancel()
-                self._finish(reason, fault)
+                finish = self._finish
+                self._deliver = self._begun = self._finish = _nobody  # so that no cycle keeps the two alive
+                finish(reason, fault)
 
     # --- connections ------------------------------------------------------------------------------------------------
 
@@ -379,6 +381,10 @@ CONFUSED = Fault(
     remediation="The connection is replaced. Please report the logged error.",
     retryable=True,
 )
+
+
+def _nobody(*_: object) -> None:
+    """Who is told when all is over."""
 
 
 def _fault_of(error: Exception) -> Fault:

@@ -8,6 +8,7 @@ is not learned, and never raises. The names of Azure's preview are understood to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -54,9 +55,9 @@ class Mirror:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._recordings = Recordings(keep_audio, max_audio_seconds)
-        self._items = Items(max_bytes, self._forgot)
-        self._running: dict[str, _Running] = {}
         self._awaited: dict[str, None] = {}  # items whose transcript is to come, oldest first
+        self._items = Items(max_bytes, partial(_forgot, self._recordings, self._awaited))  # no cycle of the two
+        self._running: dict[str, _Running] = {}
         self._summary: str | None = None
         self._heard_rate = self._said_rate = PCM  # bytes a second of the user's audio, and of the assistant's
         self._form = ""  # the format of the user's
@@ -108,10 +109,6 @@ class Mirror:
     def forget(self, item_id: str) -> None:
         """Lose an item."""
         self._items.remove(item_id)
-
-    def _forgot(self, item_id: str) -> None:
-        self._recordings.forget(item_id)
-        self._awaited.pop(item_id, None)
 
     def clear(self) -> None:
         """Lose everything; the session is over."""
@@ -390,3 +387,8 @@ class Mirror:
         "response.function_call_arguments.done": _arguments_done,
         "response.done": _response_done,
     }
+
+
+def _forgot(recordings: Recordings, awaited: dict[str, None], item_id: str) -> None:
+    recordings.forget(item_id)
+    awaited.pop(item_id, None)
