@@ -46,6 +46,7 @@ def test_bytes_in_a_second_of_audio(session: Json, rate: int) -> None:
         ({"input_audio_format": "pcm16", "output_audio_format": "g711_alaw"}, "input", "pcm16"),
         ({"input_audio_format": "pcm16", "output_audio_format": "g711_alaw"}, "output", "g711_alaw"),
         ({}, "output", ""),
+        (ga(format={"rate": 24_000}), "input", ""),
     ],
 )
 def test_the_format_of_each_side_is_found_in_both_dialects(session: Json, side: Side, form: str) -> None:

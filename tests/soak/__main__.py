@@ -78,7 +78,8 @@ BREAKS = {"breaker_first_break": 1.0, "retry_cool_down": 5}
 
 async def soak(base_url: str, chosen: argparse.Namespace, warm_up: float) -> tuple[Callers, list[Sample], list[str]]:
     """Hold everything for the time chosen; what was counted and measured, and the tasks left behind."""
-    began, samples = time.monotonic(), []
+    began = time.monotonic()
+    samples: list[Sample] = []
     everybody = chosen.sessions + chosen.conversations
     manager = SessionManager.from_settings(base_url=base_url, max_concurrent_sessions=everybody + 10, **BREAKS)
     callers = Callers(manager, chosen.seed)
