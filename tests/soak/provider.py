@@ -37,7 +37,8 @@ FAULTS = {
 
 OUTAGE = "outage:503:seconds=3"
 EVERY = 20  # of what goes wrong is an outage of everything
-PAUSE = 1.0
+PAUSE = 8.0
+"""Seconds between two: closer together they are one, which lasts longer than a margin of 10 s allows."""
 
 
 async def main(sessions: int, seed: int) -> None:
