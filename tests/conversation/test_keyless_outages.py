@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from tests.conversation.world import Talk, a_talk
@@ -12,7 +13,7 @@ from voicepilot.conversation.state import LONGEST_PAUSE
 from voicepilot.events import RenewalStarted
 from voicepilot.lifecycle.session import Trigger
 from voicepilot.recovery import BreakerOptions
-from voicepilot.testing import FakeKeyService
+from voicepilot.testing import EmulatedLine, FakeKeyService
 
 DOWN = KeyServiceError("busy", code="MINT_503", retryable=True)
 OUTAGES = [3, 10, 20, 45, 70, 95, 130, 170, 215, 260, 285]
@@ -57,6 +58,24 @@ async def test_a_line_that_is_down_is_tried_by_who_talks_although_its_circuit_is
         back = talk.clock.now()
         await talk.until(lambda: bool(talk.of("voicepilot.restored")), limit=120)
         assert talk.clock.now() - back <= LONGEST_PAUSE + 1.5
+
+
+async def test_a_dial_that_a_circuit_refuses_costs_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = 0
+    dial = EmulatedLine.dial
+
+    async def counted(*given: Any, **more: Any) -> Any:
+        nonlocal dialled
+        dialled += 1
+        return await dial(*given, **more)
+
+    monkeypatch.setattr(EmulatedLine, "dial", counted)
+    async with a_talk(session_life=3_600.0, breaker=BreakerOptions(urgent_break=None)) as talk:
+        before = (dialled, len(talk.keys.mints))
+        talk.line.outage(250)
+        await asyncio.sleep(250)
+        assert (dialled - before[0]) >= 8
+        assert len(talk.keys.mints) - before[1] <= dialled - before[0] + 1
 
 
 async def test_a_round_that_the_timer_began_is_not_waited_out() -> None:

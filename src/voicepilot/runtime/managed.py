@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from voicepilot.errors import Fault, SessionError, SessionRenewalError
+from voicepilot.errors import AttemptRefusedError, Fault, SessionError, SessionRenewalError
 from voicepilot.lifecycle.inputs import ConnectionReported, Hook, UsageReported
 from voicepilot.lifecycle.phases import RUNNING, Phase
 from voicepilot.lifecycle.session import ConnectionPhase, ConnectionStatus, info
@@ -35,6 +35,7 @@ class SessionLink:
         self._entry = entry
         self._clock = clock
         self._logger = logger
+        self._before = 0  # the last ticket but one whose key was given to a dial
 
     @property
     def session_id(self) -> str:
@@ -70,12 +71,16 @@ class SessionLink:
         key = self._performer.vault.get(session.session_id, lease.ticket) if lease and unused else None
         if lease is None or key is None:
             return None
-        self._entry.dialled = lease.ticket
+        self._before, self._entry.dialled = self._entry.dialled, lease.ticket
         return SessionCredential(session_id=session.session_id, key=key, expires_at=lease.expires_at)
 
     async def through_breaker(self, operation: Callable[[], Awaitable[T]], *, endpoint: str) -> T:
         """Make one attempt at a connection, through the recovery executor where there is one."""
-        return await self._performer.recovery.connect(operation, self.session_id, endpoint)
+        try:
+            return await self._performer.recovery.connect(operation, self.session_id, endpoint)
+        except AttemptRefusedError:
+            self._entry.dialled = self._before  # nobody was shown the key: the next dial may have it
+            raise
 
     # --- what is reported -------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class Asked(msgspec.Struct, frozen=True):
     number: int  # of this caller's, from 1
     outcome: str  # key, or the trouble it met
     retry_after: float | None = None
+    latency: float = 0.0  # seconds until it is answered, if it is
 
 
 class SimulatedProvider:
@@ -100,7 +101,7 @@ class SimulatedProvider:
         if slow := met.get(Trouble.SLOW):
             latency *= slow.factor
         outcome, spell = self._outcome(met, at)
-        self.heard(Asked(at, caller, number, outcome, spell.retry_after if spell else None))
+        self.heard(Asked(at, caller, number, outcome, spell.retry_after if spell else None, latency))
         return await self._answered(outcome, spell, asked, _Call(caller, number, latency, met))
 
     # --- what it meets ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from voicepilot.events import (
@@ -18,6 +19,7 @@ from voicepilot.events import (
     StateChanged,
 )
 from voicepilot.lifecycle.config import SessionConfig
+from voicepilot.lifecycle.deadlines import MINT_LIMIT_FLOOR
 from voicepilot.lifecycle.phases import OVER, Phase
 from voicepilot.lifecycle.session import Session, Trigger
 from voicepilot.recovery import AttemptFailed, AttemptRefused, OperationOver, Result
@@ -55,6 +57,7 @@ class Watch:
         self._must = judge.must
         self._provider = provider
         self._wrong = wrong
+        self._slow_at = -math.inf  # when what came later than the last attempt before a lapse may take was asked for
         self.reveal: Callable[[str], str] = lambda _: ""  # the key a session hands out; set by the world
 
     def opened(self, session_id: str, config: SessionConfig) -> Account:
@@ -203,9 +206,12 @@ class Watch:
         margin = min(account.margin, life / 2)
         if margin < ANSWER or self._wrong.slept_between(began - margin - 5.0, now):
             return True  # no time even for a slow answer; or none was there to ask
+        runs = self._wrong.between(began - margin, now)
+        if runs and self._slow_at >= began - margin:
+            return True  # what was left when the disturbance was over was too little for so slow an answer, or a probe
         return any(
             run.ends - run.begins >= harmless(margin, self._setup.breaker, self._setup.cool_down, hidden=run.hidden)
-            for run in self._wrong.between(began - margin, now)
+            for run in runs
         )
 
     # --- renewals ---------------------------------------------------------------------------------------------------
@@ -259,6 +265,8 @@ class Watch:
 
     def asked(self, asked: Asked) -> None:
         """A request met the provider."""
+        if asked.latency > MINT_LIMIT_FLOOR:
+            self._slow_at = asked.at
         account = self.accounts.get(asked.caller)
         if account is None:
             return
