@@ -55,23 +55,24 @@ def _started(session: Session, now: float) -> Publish:
 
 def hold_new_key(session: Session, given: KeyMinted, now: float) -> Outcome:
     """Keep the fetched key beside the current one until the application has suspended."""
-    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
-    return session, (_renewal_hook(session, Hook.SUSPENDING),)
+    return _with_incoming(session, given, now), (_renewal_hook(session, Hook.SUSPENDING),)
 
 
 def adopt_at_once(session: Session, given: KeyMinted, now: float) -> Outcome:
     """There is no good key to wait with: use the new one now, and call the hooks after."""
-    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
-    session, released = _swap(session, now)
+    session, released = _swap(_with_incoming(session, given, now), now)
     return session, (*released, _renewal_hook(session, Hook.SUSPENDING))
 
 
 def adopt_for_dial(session: Session, given: KeyMinted, now: float) -> Outcome:
     """Only the connection to be dialled waits for this key: use it at once, and call no hooks."""
-    session = replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
-    session, released = _swap(session, now)
+    session, released = _swap(_with_incoming(session, given, now), now)
     session, completed = complete_renewal(session, given, now)
     return session, (*released, *completed)
+
+
+def _with_incoming(session: Session, given: KeyMinted, now: float) -> Session:
+    return replace(session, round=replace(current_round(session), ticket=None, incoming=lease(given, now)))
 
 
 def swap(session: Session, _: Input, now: float) -> Outcome:

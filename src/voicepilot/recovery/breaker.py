@@ -192,8 +192,7 @@ def still_broken(breaker: Breaker, _: Asked, now: float) -> bool:
 
 def cannot_wait(breaker: Breaker, given: Asked, now: float) -> bool:
     """The break is longer than whoever asks can wait, some of it is over, and it is not that too much was asked."""
-    rest, left = breaker.options.urgent_break, breaker.open_until - now
-    return rest is not None and not breaker.crowded and given.patience < left and now - breaker.open_since >= rest
+    return given.patience < breaker.open_until - now and now >= _early_probe(breaker)
 
 
 def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
@@ -257,10 +256,8 @@ def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
 
 def refuse(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Say when to ask again: when the break is over, or when whoever cannot wait so long may probe."""
-    rest, left = breaker.options.urgent_break, breaker.open_until - now
-    if rest is not None and not breaker.crowded:
-        left = min(left, max(given.patience, breaker.open_since + rest - now))
-    return breaker, Refusal(left, breaker.cause)
+    at = min(breaker.open_until, max(now + given.patience, _early_probe(breaker)))
+    return breaker, Refusal(at - now, breaker.cause)
 
 
 def probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
@@ -373,6 +370,12 @@ def judged(breaker: Breaker, given: Given, now: float) -> Given:
 def totals(slices: tuple[Slice, ...]) -> tuple[int, int]:
     """Successes and failures in the window."""
     return sum(part.good for part in slices), sum(part.bad for part in slices)
+
+
+def _early_probe(breaker: Breaker) -> float:
+    """When whoever cannot wait for the end of the break may probe."""
+    rest = breaker.options.urgent_break
+    return math.inf if rest is None or breaker.crowded else breaker.open_since + rest
 
 
 def _counted(breaker: Breaker, now: float, *, good: int = 0, bad: int = 0) -> tuple[Slice, ...]:
