@@ -16,7 +16,7 @@ from voicepilot.errors import ConfigurationError, FaultDomain
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.privacy.redact import RedactionRule
 from voicepilot.privacy.retention import RetentionPolicy
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.recovery.policy import ENVELOPES
 from voicepilot.telemetry.instrument import instrument
 

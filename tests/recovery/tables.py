@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from voicepilot.recovery.breaker import BOUNDS, RULES, BreakerOptions
+from voicepilot.recovery.breaker import RULES
+from voicepilot.recovery.breaker_options import BOUNDS, BreakerOptions
 from voicepilot.recovery.policy import ENVELOPES, GUARDRAILS, Backoff, RetryPolicy
 
 PAGE = Path(__file__).parents[2] / "docs" / "recovery.md"

@@ -23,7 +23,6 @@ from voicepilot.recovery.breaker import (
     WARM,
     Asked,
     Breaker,
-    BreakerOptions,
     Broke,
     Circuit,
     Left,
@@ -32,6 +31,7 @@ from voicepilot.recovery.breaker import (
     Worked,
     step,
 )
+from voicepilot.recovery.breaker_options import BreakerOptions
 
 AS_POLLY = BreakerOptions(
     failure_ratio=0.5,
@@ -332,6 +332,87 @@ def test_a_probe_that_came_early_and_hangs_ends_with_the_break_as_it_was() -> No
     assert driver.ask(patience=0)
 
 
+def test_a_probe_that_came_early_and_was_abandoned_leaves_the_break_as_it_was() -> None:
+    driver = Driver(urgent_break=1).opened()
+    until = driver.breaker.open_until
+    driver.now += 1
+    probe = driver.ask(patience=0)
+    assert probe
+    driver.tell(Left(probe))
+    assert (driver.circuit(), driver.breaker.open_until, driver.breaker.probing) == (Circuit.OPEN, until, ())
+    assert not driver.ask()
+    assert driver.refusal == Refusal(4, "DOWN")
+    assert driver.ask(patience=0), "it told nothing, so that whoever cannot wait may probe in its place"
+
+
+def test_of_two_early_probes_one_may_be_abandoned() -> None:
+    driver = Driver(urgent_break=1, probes=2).opened()
+    driver.now += 1
+    first, second = driver.ask(patience=0), driver.ask()
+    assert first
+    assert second
+    driver.tell(Left(first))
+    assert driver.circuit() is Circuit.HALF_OPEN
+    driver.tell(Worked(second))
+    third = driver.permit()
+    driver.tell(Left(third))
+    assert (driver.circuit(), driver.breaker.passed) == (Circuit.HALF_OPEN, 1), "one of two has worked"
+
+
+def test_who_cannot_wait_for_a_slow_probe_may_probe_beside_it() -> None:
+    driver = Driver(urgent_break=1, slow_after=5)
+    slow = driver.half_open()
+    driver.now += 0.9
+    assert not driver.ask(patience=0)
+    driver.now += 0.1
+    assert not driver.ask(patience=4)  # by then the slow one is given up
+    assert driver.refusal == Refusal(PROBE_WAIT, "DOWN")
+    quick = driver.ask(patience=3.9)
+    assert quick
+    assert not driver.ask(patience=0), "one after the other"
+    driver.tell(Worked(quick))
+    assert driver.circuit() is Circuit.CLOSED
+    closed = driver.breaker
+    driver.tell(Broke(slow, "SLOW"))
+    assert driver.breaker == closed
+
+
+def test_a_slow_probe_that_fails_opens_it_again_whoever_probes_beside_it() -> None:
+    driver = Driver(urgent_break=1)
+    slow = driver.half_open()
+    driver.now += 1
+    beside = driver.ask(patience=0)
+    assert beside
+    driver.tell(Broke(slow, "DOWN"))
+    assert (driver.circuit(), driver.breaker.open_until - driver.now) == (Circuit.OPEN, 5)
+    driver.tell(Worked(beside))
+    assert driver.circuit() is Circuit.OPEN
+
+
+def test_nobody_probes_beside_another_where_that_is_not_wanted_or_too_much_was_asked() -> None:
+    driver = Driver(urgent_break=None)
+    driver.half_open()
+    driver.now += 4
+    assert not driver.ask(patience=0)
+    assert driver.refusal == Refusal(PROBE_WAIT, "DOWN")
+    driver = Driver(urgent_break=1)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 5
+    driver.permit()
+    driver.now += 4
+    assert not driver.ask(patience=0)
+
+
+@pytest.mark.parametrize(("patience", "retry_in"), [(0, 0.25), (0.5, 0.5), (4, 1), (60, 1)])
+def test_who_waits_for_a_probe_hears_when_to_ask_again(patience: float, retry_in: float) -> None:
+    driver = Driver(urgent_break=1)
+    driver.half_open()
+    driver.now += 0.75
+    assert not driver.ask(patience=patience)
+    assert driver.refusal == Refusal(retry_in, "DOWN")
+
+
 @pytest.mark.parametrize(("patience", "retry_in"), [(0, 0.75), (0.5, 0.75), (2, 2), (4.75, 4.75), (60, 4.75)])
 def test_who_is_refused_hears_when_to_ask_again(patience: float, retry_in: float) -> None:
     driver = Driver(urgent_break=1).opened()
@@ -409,11 +490,90 @@ def test_a_warming_circuit_lets_one_more_through_for_every_five_that_worked() ->
     assert driver.breaker == Breaker(options=driver.breaker.options, era=driver.breaker.era)
 
 
-def test_a_failure_while_warming_opens_it_for_a_first_break() -> None:
+def test_where_too_much_is_asked_while_warming_it_opens_for_a_first_break() -> None:
     driver = warming()
     driver.work(7)
     driver.tell(crowded(driver.permit()))
     assert (driver.circuit(), driver.breaker.open_until - driver.now) == (Circuit.OPEN, 5)
+
+
+def test_another_failure_while_warming_counts_as_one_in_a_closed_circuit_does() -> None:
+    driver = warming()
+    driver.breaker = replace(driver.breaker, options=replace(driver.breaker.options, failures_in_a_row=3))
+    for _ in range(3):
+        driver.work(5)
+        driver.fail(2)
+        driver.work()
+    assert (driver.circuit(), driver.breaker.passed, driver.breaker.probing) == (Circuit.WARMING, 18, ())
+    driver.fail(2)
+    assert driver.circuit() is Circuit.WARMING
+    driver.fail()
+    assert driver.circuit() is Circuit.OPEN
+
+
+def test_half_of_what_is_asked_while_warming_may_not_fail() -> None:
+    driver = warming()
+    for _ in range(2):
+        driver.work()
+        driver.fail()
+    assert driver.circuit() is Circuit.OPEN
+
+
+def test_a_late_failure_does_not_cool_what_is_warming() -> None:
+    driver = Driver()
+    late = driver.permit()
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 5
+    driver.work()
+    before = driver.breaker
+    driver.tell(crowded(late))
+    driver.tell(Broke(late))
+    assert driver.breaker == before
+
+
+def test_it_is_calm_only_when_nothing_failed_for_as_long_as_the_window_is() -> None:
+    driver = warming()
+    driver.work(3)
+    driver.now += driver.breaker.options.sampling - 1
+    driver.fail()
+    driver.now += 1
+    driver.permit()
+    assert driver.circuit() is Circuit.WARMING
+    driver.now += driver.breaker.options.sampling - 1
+    driver.permit()
+    assert driver.circuit() is Circuit.CLOSED
+
+
+@pytest.mark.parametrize("was", [Circuit.HALF_OPEN, Circuit.WARMING])
+def test_a_hanging_probe_does_not_make_forget_that_too_much_was_asked(was: Circuit) -> None:
+    driver = Driver(slow_after=3, urgent_break=1)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 5
+    if was is Circuit.WARMING:
+        driver.work()
+    driver.permit()
+    driver.now += 3
+    assert not driver.ask()
+    assert (driver.circuit(), driver.breaker.crowded) == (Circuit.OPEN, True)
+    driver.now += 2
+    assert not driver.ask(patience=0)
+    driver.now += 3
+    driver.work()
+    assert driver.circuit() is Circuit.WARMING
+
+
+@pytest.mark.parametrize("kind", [Worked, Left])
+def test_nor_does_one_that_was_slow(kind: type[Worked | Left]) -> None:
+    driver = Driver(slow_after=3)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 5
+    slow = driver.permit()
+    driver.now += 3
+    driver.tell(kind(slow))
+    assert (driver.circuit(), driver.breaker.crowded) == (Circuit.OPEN, True)
 
 
 def test_a_warming_circuit_is_closed_by_calm() -> None:
@@ -474,7 +634,10 @@ class AnyLife(RuleBasedStateMachine):
         if breaker.circuit is Circuit.WARMING:
             assert len(breaker.probing) <= 1 + breaker.passed // FOR_ONE_MORE
         else:
-            assert len(breaker.probing) + breaker.passed <= breaker.options.probes
+            beside = breaker.probing[breaker.options.probes :]
+            assert all(later.at - earlier.at >= 1 for earlier, later in pairwise(breaker.probing[-len(beside) - 1 :]))
+            assert not (beside and breaker.crowded)
+            assert breaker.passed < breaker.options.probes
             assert bool(breaker.probing or breaker.passed) <= (breaker.circuit is Circuit.HALF_OPEN)
         assert len(breaker.slices) <= SLICES + 1
         assert all(a.began_at < b.began_at for a, b in pairwise(breaker.slices))

@@ -8,7 +8,14 @@ import logging
 import pytest
 
 from tests.recovery.cast import DENIED, DOWN, QUICK, Listener, Operation, a_context
-from voicepilot.errors import AttemptRefusedError, ConfigurationError, OperationTimeoutError, ProviderUnavailableError
+from voicepilot.errors import (
+    AttemptRefusedError,
+    ConfigurationError,
+    OperationTimeoutError,
+    ProviderUnavailableError,
+    RateLimitError,
+    VoicePilotError,
+)
 from voicepilot.recovery import (
     AttemptFailed,
     AttemptRefused,
@@ -27,7 +34,7 @@ from voicepilot.recovery import (
     RetryPolicy,
     RetryScheduled,
 )
-from voicepilot.recovery.breaker import Left, Permit, Worked
+from voicepilot.recovery.breaker import Broke, Left, Permit, Worked
 from voicepilot.recovery.circuits import seen
 from voicepilot.recovery.executor import REFUSAL_SPREAD
 from voicepilot.recovery.news import Recovery, Result
@@ -221,6 +228,21 @@ def test_what_an_error_says_of_the_endpoint() -> None:
     assert seen(permit, REFUSED) == Left(permit)
     assert seen(permit, ConfigurationError("no credential")) == Left(permit)
     assert seen(permit, DENIED) == Worked(permit)
+    assert seen(permit, DOWN) == Broke(permit, DOWN.code)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimitError("slow down"),
+        RateLimitError("slow down", status=429, retry_after=3),
+        ProviderUnavailableError("busy", status=429),
+        ProviderUnavailableError("overloaded", status=503, retry_after=0),
+    ],
+)
+def test_an_endpoint_that_wants_to_be_left_alone_is_not_asked_early(error: VoicePilotError) -> None:
+    permit = Permit(1, 2.0, 3.0)
+    assert seen(permit, error) == Broke(permit, error.code, crowded=True)
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,22 @@ async def test_an_outage_shorter_than_the_margin_costs_no_session_of_many_a_seco
         assert executor.breakers()["provider"].circuit is Circuit.CLOSED
 
 
+@pytest.mark.parametrize(("margin", "outage"), [(10, 3), (30, 25), (60, 54)])
+async def test_two_probes_that_hang_after_an_outage_cost_nobody_else_a_second(margin: int, outage: int) -> None:
+    async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, executor, _):
+        for _ in range(40):
+            await world.manager.start_session()
+        await asyncio.sleep(600 - margin - 0.5)
+        world.keys.fail(DOWN, 10_000)
+        await asyncio.sleep(outage + 0.5)
+        world.keys.heal()
+        world.keys.hang(2)
+        await asyncio.sleep(20)
+        assert len(world.recorder.of("authentication-error")) <= 2
+        assert len(world.recorder.of("renewal-completed")) == 40
+        assert executor.breakers()["provider"].circuit is Circuit.CLOSED
+
+
 async def test_whoever_starts_or_has_lost_its_key_waits_for_the_end_of_the_break() -> None:
     async with recovering(key_life_seconds=600, start_timeout_seconds=1) as (world, _, heard):
         world.keys.fail(DOWN, 10_000)

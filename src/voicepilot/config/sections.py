@@ -19,8 +19,8 @@ from voicepilot.lifecycle.config import BOUNDS, SessionConfig
 from voicepilot.privacy.redact import RedactionRule, check_rules
 from voicepilot.privacy.retention import BOUNDS as WINDOWS
 from voicepilot.privacy.retention import RetentionPolicy
-from voicepilot.recovery.breaker import BOUNDS as BREAKER_BOUNDS
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker_options import BOUNDS as BREAKER_BOUNDS
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.recovery.policy import GUARDRAILS, RetryPolicy
 
 AT_ONCE = "at once"

@@ -39,7 +39,7 @@ from voicepilot.errors import ConfigurationError
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.privacy.redact import RedactionRule
 from voicepilot.privacy.retention import RetentionPolicy
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.recovery.policy import ENVELOPES, RetryPolicy
 
 __all__ = ["FIELDS", "Loaded", "ProviderSettings", "Section", "SessionSettings", "Settings", "read"]

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from voicepilot.recovery.bounds import Bounds, check
+from voicepilot.recovery.breaker_options import BreakerOptions
 
 SLICES = 10
 """Parts that the sampling window moves in, so that a busy endpoint costs no memory."""
@@ -40,54 +40,6 @@ class Circuit(StrEnum):
     OPEN = "open"  # none
     HALF_OPEN = "half-open"  # exactly `probes`, whose results decide
     WARMING = "warming"  # ever more at a time while all goes well: the endpoint had been asked too much
-
-
-BOUNDS = {
-    "failure_ratio": Bounds(0.01, 1, "of all attempts"),
-    "minimum_throughput": Bounds(2, 1_000_000, "attempts", whole=True),
-    "sampling": Bounds(0.5, 86_400, "seconds"),
-    "failures_in_a_row": Bounds(1, 1_000_000, "attempts", whole=True, optional=True),
-    "slow_after": Bounds(0.01, 600, "seconds", optional=True),
-    "first_break": Bounds(0.5, 86_400, "seconds"),
-    "growth": Bounds(1, 10, "times"),
-    "urgent_break": Bounds(0.1, 86_400, "seconds", optional=True),
-    "probes": Bounds(1, 100, "attempts", whole=True),
-}
-
-
-class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """When a breaker opens and for how long. Raises `ConfigurationError` naming the field that cannot be used."""
-
-    failure_ratio: float = 0.5
-    """Open when this share of the attempts in the window failed, given `minimum_throughput`."""
-
-    minimum_throughput: int = 10
-    """Attempts that the window must hold before the ratio means anything."""
-
-    sampling: float = 30.0
-    """Seconds that the window is long."""
-
-    failures_in_a_row: int | None = 5
-    """Open after so many failures without a success between them, whatever the window holds. None: never."""
-
-    slow_after: float | None = 5.0
-    """Seconds after which an attempt counts as failed, however it ends. None: slow is fine."""
-
-    first_break: float = 5.0
-    """Seconds that the circuit stays open at first; every failed probe multiplies them by `growth`."""
-
-    growth: float = 2.0
-    """How much longer each further break is. The cool-down of the operation's policy is the longest."""
-
-    urgent_break: float | None = 1.0
-    """Seconds of a break after which whoever cannot wait for its end may probe. None: never. Where the endpoint had
-    been asked too much (429), all wait for the end."""
-
-    probes: int = 1
-    """Attempts let through when half-open. All must succeed to close the circuit; one failure opens it again."""
-
-    def __post_init__(self) -> None:
-        check(self, BOUNDS)
 
 
 class Permit(msgspec.Struct, frozen=True):
@@ -126,7 +78,7 @@ class Broke(msgspec.Struct, frozen=True):
 
     permit: Permit
     code: str | None = None
-    crowded: bool = False  # it was asked too much (429), so all who wait must not come back at once
+    crowded: bool = False  # it was asked too much, so all who wait must not come back at once
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -195,6 +147,17 @@ def cannot_wait(breaker: Breaker, given: Asked, now: float) -> bool:
     return given.patience < breaker.open_until - now and now >= _early_probe(breaker)
 
 
+def break_goes_on(breaker: Breaker, given: Left, now: float) -> bool:
+    """It came before the end of the break, and no other probe is under way or has worked."""
+    alone = breaker.probing == (given.permit,) and not breaker.passed
+    return in_time(breaker, given, now) and alone and now < breaker.open_until
+
+
+def probes_are_slow(breaker: Breaker, given: Asked, now: float) -> bool:
+    """The probes may take longer than whoever asks can wait, the latest is not new, and not too much was asked."""
+    return given.patience < _given_up(breaker) - now and now >= _side_probe(breaker)
+
+
 def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
     """A probe is slower than is allowed, so it has failed, even if it never ends."""
     slow = breaker.options.slow_after
@@ -226,8 +189,13 @@ def has_warm_room(breaker: Breaker, _: Asked, __: float) -> bool:
     return len(breaker.probing) < 1 + breaker.passed // FOR_ONE_MORE
 
 
+def too_much_again(breaker: Breaker, given: Broke, now: float) -> bool:
+    """It is asked too much again, or with this failure too much has failed."""
+    return in_time(breaker, given, now) and (given.crowded or too_many(breaker, given, now))
+
+
 def warm(breaker: Breaker, given: Worked, now: float) -> bool:
-    """Enough have worked, one after the other."""
+    """Enough have worked."""
     return in_time(breaker, given, now) and breaker.passed + 1 >= WARM
 
 
@@ -267,18 +235,30 @@ def probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
 
 
 def ask_later(breaker: Breaker, _: Asked, __: float) -> Outcome:
-    """Wait for what the probes find."""
+    """Wait for what those under way find."""
     return breaker, Refusal(PROBE_WAIT, breaker.cause)
+
+
+def await_probes(breaker: Breaker, given: Asked, now: float) -> Outcome:
+    """Say when to ask again: soon, or when whoever cannot wait for the probes may probe beside them."""
+    return breaker, Refusal(min(PROBE_WAIT, max(given.patience, _side_probe(breaker) - now)), breaker.cause)
 
 
 def give_up_probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Count the hanging probe as failed, and refuse."""
-    return refuse(_broken(breaker, breaker.probing[0].cool_down, breaker.cause, now), given, now)
+    broken = _broken(breaker, breaker.probing[0].cool_down, breaker.cause, now)
+    return refuse(replace(broken, crowded=breaker.crowded), given, now)
 
 
-def pass_probe(breaker: Breaker, given: Worked, _: float) -> Outcome:
-    """One probe fewer to wait for."""
-    return replace(_without(breaker, given.permit), passed=breaker.passed + 1), None
+def pass_probe(breaker: Breaker, given: Worked, now: float) -> Outcome:
+    """One fewer to wait for."""
+    breaker = replace(_without(breaker, given.permit), passed=breaker.passed + 1)
+    return count_good(breaker, given, now)
+
+
+def fail_warm(breaker: Breaker, given: Broke, now: float) -> Outcome:
+    """Note the failure; it is calm only from now on."""
+    return count_bad(replace(_without(breaker, given.permit), warm_since=now), given, now)
 
 
 def free_probe(breaker: Breaker, given: Left, _: float) -> Outcome:
@@ -326,11 +306,13 @@ RULES: tuple[Rule, ...] = (
 
     Rule(HALF_OPEN, Asked,  give_up_probe, OPEN,      probe_hangs),
     Rule(HALF_OPEN, Asked,  probe,         None,      has_room),
-    Rule(HALF_OPEN, Asked,  ask_later),
+    Rule(HALF_OPEN, Asked,  probe,         None,      probes_are_slow),
+    Rule(HALF_OPEN, Asked,  await_probes),
     Rule(HALF_OPEN, Worked, warm_up,       WARMING,   last_of_crowd),
     Rule(HALF_OPEN, Worked, close,         CLOSED,    last_probe),
     Rule(HALF_OPEN, Worked, pass_probe,    None,      in_time),
     Rule(HALF_OPEN, Broke,  trip,          OPEN,      in_time),
+    Rule(HALF_OPEN, Left,   free_probe,    OPEN,      break_goes_on),
     Rule(HALF_OPEN, Left,   free_probe,    None,      in_time),
 
     Rule(WARMING,   Asked,  close_and_admit, CLOSED,  calm),
@@ -339,7 +321,8 @@ RULES: tuple[Rule, ...] = (
     Rule(WARMING,   Asked,  ask_later),
     Rule(WARMING,   Worked, close,         CLOSED,    warm),
     Rule(WARMING,   Worked, pass_probe,    None,      in_time),
-    Rule(WARMING,   Broke,  trip,          OPEN,      in_time),
+    Rule(WARMING,   Broke,  trip,          OPEN,      too_much_again),
+    Rule(WARMING,   Broke,  fail_warm,     None,      in_time),
     Rule(WARMING,   Left,   free_probe,    None,      in_time),
 )
 """The first row that fits wins. A result that fits none is late, or says nothing, and changes nothing."""
@@ -363,7 +346,7 @@ def judged(breaker: Breaker, given: Given, now: float) -> Given:
     """`given`, seen with the eyes of somebody who waits: what was too slow has failed, also if it was abandoned."""
     slow = breaker.options.slow_after
     if isinstance(given, Worked | Left) and slow is not None and now - given.permit.at >= slow:
-        return Broke(given.permit, "SLOW")
+        return Broke(given.permit, "SLOW", crowded=breaker.crowded)
     return given
 
 
@@ -376,6 +359,18 @@ def _early_probe(breaker: Breaker) -> float:
     """When whoever cannot wait for the end of the break may probe."""
     rest = breaker.options.urgent_break
     return math.inf if rest is None or breaker.crowded else breaker.open_since + rest
+
+
+def _side_probe(breaker: Breaker) -> float:
+    """When whoever cannot wait for the probes may probe beside them."""
+    rest = breaker.options.urgent_break
+    return math.inf if rest is None or breaker.crowded else breaker.probing[-1].at + rest
+
+
+def _given_up(breaker: Breaker) -> float:
+    """When the oldest probe counts as failed."""
+    slow = breaker.options.slow_after
+    return math.inf if slow is None else breaker.probing[0].at + slow
 
 
 def _counted(breaker: Breaker, now: float, *, good: int = 0, bad: int = 0) -> tuple[Slice, ...]:

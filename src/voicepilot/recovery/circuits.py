@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from voicepilot.errors import AttemptRefusedError, fault_of
+from voicepilot.errors import AttemptRefusedError, Fault, RateLimitError, fault_of
 from voicepilot.recovery.breaker import (
     Asked,
     Breaker,
-    BreakerOptions,
     Broke,
     Given,
     Left,
@@ -17,6 +16,7 @@ from voicepilot.recovery.breaker import (
     Worked,
     step,
 )
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.recovery.news import CircuitMoved
 
 TOO_MANY = 429
@@ -71,5 +71,10 @@ def seen(permit: Permit, error: Exception) -> Given:
         return Left(permit)
     fault = fault_of(error)
     if fault.retryable:
-        return Broke(permit, fault.code, crowded=fault.status == TOO_MANY)
+        return Broke(permit, fault.code, crowded=isinstance(error, RateLimitError) or wants_rest(fault))
     return Left(permit) if fault.status is None else Worked(permit)
+
+
+def wants_rest(fault: Fault) -> bool:
+    """Whether the endpoint is asked too much, or asks not to be asked for a while."""
+    return fault.status == TOO_MANY or fault.retry_after is not None

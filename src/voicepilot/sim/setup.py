@@ -8,7 +8,7 @@ import msgspec
 
 from voicepilot.errors import ConfigurationError, FaultDomain
 from voicepilot.lifecycle.config import BOUNDS, SessionConfig
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.recovery.policy import ENVELOPES, RetryPolicy
 
 
