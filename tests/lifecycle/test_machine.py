@@ -18,6 +18,7 @@ from voicepilot.events import (
 )
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.effects import (
+    AnswerDials,
     AnswerEnd,
     AnswerRenewal,
     AnswerStart,
@@ -162,7 +163,7 @@ class TestRenewal:
         assert driver.key().ticket == 1
         driver.finish_hook()
         assert driver.key().ticket == 2
-        assert driver.ordered[1:] == [ReleaseKey(1), RunHook(Hook.RESUMED, "automatic-renewal", 5)]
+        assert driver.ordered[1:] == [ReleaseKey(1), AnswerDials(), RunHook(Hook.RESUMED, "automatic-renewal", 5)]
         driver.finish_hook()
         assert driver.see().phase is Phase.ACTIVE
         assert driver.said()[-2:] == ["state-changed", "renewal-completed"]

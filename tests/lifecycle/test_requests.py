@@ -82,6 +82,14 @@ class TestWhatIsTold:
         driver.renew()
         assert [order.reason for order in driver.orders(RunHook)][1:] == ["automatic-renewal"] * 2
 
+    def test_a_round_for_a_connection_calls_the_hooks_once_somebody_else_waits_too(self) -> None:
+        driver = live()
+        driver.tell(DIAL)
+        driver.tell(RenewRequested())
+        driver.renew()
+        assert [order.reason for order in driver.orders(RunHook)][1:] == ["manual-renewal"] * 2
+        assert driver.last(AnswerRenewal).result.success
+
     def test_a_paused_session_is_paused_afterwards(self) -> None:
         driver = live()
         driver.tell(PauseRequested())
@@ -121,6 +129,36 @@ class TestWhatIsTold:
         assert driver.see().phase is Phase.RENEWING
 
 
+class TestDialsDoNotWaitForHooks:
+    @pytest.mark.parametrize("first", [None, RenewRequested(), DIAL])
+    def test_of_the_round_they_join(self, first: RenewRequested | None) -> None:
+        driver = live()
+        if first is None:
+            driver.pass_time(590)
+        for given in (first, DIAL, RenewRequested()):
+            driver.tell(given) if given else None
+        effects = driver.mint()
+        assert AnswerDials() in effects
+        assert (driver.key().ticket, driver.see().phase) == (2, Phase.RENEWING)
+        assert (driver.last(RunHook).hook, driver.orders(AnswerRenewal)) == (Hook.SUSPENDING, [])
+        driver.finish_hook()
+        driver.finish_hook()
+        assert (driver.key().ticket, driver.see().phase) == (2, Phase.ACTIVE)
+        assert driver.last(AnswerRenewal).result.success
+
+    def test_that_are_called_already(self) -> None:
+        driver = live()
+        driver.pass_time(590)
+        assert AnswerDials() not in driver.mint()
+        assert driver.key().ticket == 1
+        assert driver.tell(RenewRequested()) == ()
+        assert driver.tell(DIAL) == (ReleaseKey(1), AnswerDials())
+        assert driver.key().ticket == 2
+        driver.finish_hook()
+        driver.finish_hook()
+        assert (driver.key().ticket, driver.see().phase) == (2, Phase.ACTIVE)
+
+
 class TestDialsGoOn:
     def test_after_each_attempt_that_failed(self) -> None:
         """Whoever dials has a backoff of his own, and does not wait for the end of the round."""
@@ -128,6 +166,7 @@ class TestDialsGoOn:
         driver.tell(DIAL)
         (answer,) = driver.fail()
         assert isinstance(answer, AnswerDials)
+        assert answer.fault
         assert (answer.fault.code, answer.fault.cause) == ("RENEWAL_FAILED", DOWN.code)
         assert not driver.orders(AnswerRenewal)
         driver.pass_time(1)

@@ -88,9 +88,9 @@ class AnswerRenewal(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnswerDials(msgspec.Struct, frozen=True, gc=False):
-    """An attempt of the renewal gave no key, and connections that wait for it may go on: each dials again later."""
+    """Connections that wait for a key may go on: there is one, or an attempt gave none, and each dials again later."""
 
-    fault: Fault
+    fault: Fault | None = None
 
 
 class AnswerEnd(msgspec.Struct, frozen=True, gc=False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voicepilot.lifecycle.actions import retry_time
-from voicepilot.lifecycle.inputs import Input, KeyMinted, MintFailed
+from voicepilot.lifecycle.inputs import Input, KeyMinted, MintFailed, RenewRequested
 from voicepilot.lifecycle.session import Session, Trigger
 from voicepilot.lifecycle.upkeep import USER
 
@@ -43,9 +43,14 @@ def for_dial_while_paused(session: Session, given: KeyMinted, now: float) -> boo
     return for_dial(session, given, now) and USER in session.holds
 
 
-def between_attempts(session: Session, _: Input, __: float) -> bool:
-    """The last attempt of the round failed and the next is due later."""
-    return session.retry_at is not None
+def dial_waits(session: Session, given: KeyMinted, now: float) -> bool:
+    """A managed connection, which is down, waits for the key too, and cannot wait for hooks."""
+    return is_ours(session, given, now) and session.round is not None and session.round.dials
+
+
+def dial_with_new_key(session: Session, given: RenewRequested, now: float) -> bool:
+    """A managed connection, which is down, waits for the key that is held back for the hooks."""
+    return given.trigger is Trigger.CONNECTION and with_new_key(session, given, now)
 
 
 def between_rounds(session: Session, _: Input, __: float) -> bool:

@@ -59,7 +59,7 @@ def hold_new_key(session: Session, given: KeyMinted, now: float) -> Outcome:
 
 
 def adopt_at_once(session: Session, given: KeyMinted, now: float) -> Outcome:
-    """There is no good key to wait with: use the new one now, and call the hooks after."""
+    """Nothing can wait with the old key: use the new one now, and call the hooks after."""
     session, released = _swap(_with_incoming(session, given, now), now)
     return session, (*released, _renewal_hook(session, Hook.SUSPENDING))
 
@@ -106,7 +106,7 @@ def _swap(session: Session, now: float) -> Outcome:
         round=replace(renewal, incoming=None, swapped_at=now),
         statistics=replace(stats, renewal_count=count, average_renewal_latency_ms=average),
     )
-    return session, (ReleaseKey(old.ticket),)
+    return session, (ReleaseKey(old.ticket), AnswerDials())
 
 
 def _renewal_hook(session: Session, hook: Hook) -> RunHook:
@@ -151,11 +151,15 @@ def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
     return replace(session, setback=setback(given, now)), failed
 
 
-def hasten_request(session: Session, given: RenewRequested, now: float) -> Outcome:
-    """Somebody waits for the key of the round under way: bring its next attempt forward."""
-    current = current_round(session)
-    dials = current.dials or given.trigger is Trigger.CONNECTION
-    return hasten(replace(session, round=replace(current, dials=dials)), given, now)
+def join_round(session: Session, given: RenewRequested, now: float) -> Outcome:
+    """Somebody else waits for the key of the round under way: bring its next attempt forward.
+
+    A round that was for a connection alone calls the hooks once the application waits for it too.
+    """
+    current, for_dial = current_round(session), Trigger.CONNECTION
+    dials = current.dials or for_dial in {current.trigger, given.trigger}
+    trigger = given.trigger if current.trigger is for_dial else current.trigger
+    return hasten(replace(session, round=replace(current, trigger=trigger, dials=dials)), given, now)
 
 
 def hasten(session: Session, _: Input, now: float) -> Outcome:

@@ -16,8 +16,9 @@ from voicepilot.lifecycle import leash
 from voicepilot.lifecycle import renewing as renew
 from voicepilot.lifecycle import upkeep as keep
 from voicepilot.lifecycle.guards import (
-    between_attempts,
     between_rounds,
+    dial_waits,
+    dial_with_new_key,
     for_dial,
     for_dial_while_paused,
     hopeless,
@@ -106,6 +107,7 @@ RULES: tuple[Rule, ...] = (
     Rule(CALM,                     KeyRejected,         renew.renew_rejected,      RENEWING,   why="the provider refused the key"),
     Rule(FETCHING,                 KeyMinted,           renew.adopt_for_dial,      PAUSED,     for_dial_while_paused, "renewed"),
     Rule(FETCHING,                 KeyMinted,           renew.adopt_for_dial,      ACTIVE,     for_dial,   "renewed"),
+    Rule(_in(RENEWING),            KeyMinted,           renew.adopt_at_once,       None,       dial_waits),
     Rule(_in(RENEWING),            KeyMinted,           renew.hold_new_key,        None,       is_ours),
     Rule(FETCHING,                 Hook.SUSPENDING,     renew.swap,                None,       with_new_key),
     Rule(FETCHING,                 Hook.SUSPENDING,     renew.resume_after_swap),
@@ -125,7 +127,8 @@ RULES: tuple[Rule, ...] = (
     Rule(_in(RECOVERING),          MintFailed,          renew.fail_round,          None,       is_ours),
     Rule(_in(RECOVERING),          Deadline.RENEW,      renew.renew_to_recover),
     Rule(_in(RECOVERING),          RenewRequested,      renew.renew_on_request,    None,       between_rounds),
-    Rule(FETCHING,                 RenewRequested,      renew.hasten_request,      None,       between_attempts),
+    Rule(_in(RENEWING),            RenewRequested,      renew.swap_early,          None,       dial_with_new_key),
+    Rule(FETCHING,                 RenewRequested,      renew.join_round),
     Rule(RUNNING,                  PlanWorked,          renew.hasten),
 
     # Keys that nobody waits for any more.
@@ -182,12 +185,10 @@ IGNORED: dict[Phase, set[What]] = {
     },
     RENEWING: {
         *SLOT_ANSWERS, MintFailed,
-        RenewRequested,  # joins the renewal under way
         ConnectionClosed, Purged, Deadline.START, Deadline.RENEW, Hook.ENDING,
     },
     RECOVERING: {
         *SLOT_ANSWERS, MintFailed,
-        RenewRequested,  # joins the round under way
         ConnectionClosed, Purged, Deadline.START, Hook.ENDING,
     },
     PAUSED: {

@@ -216,7 +216,8 @@ class SessionManager:
     async def renew_session(self, session_id: str) -> RenewalResult:
         """Fetch the session's next key now, or join the renewal under way.
 
-        A failure is a result with `success=False` and an `error`, never an exception. A cancelled caller leaves the
+        A failure is a result with `success=False` and an `error`, never an exception. After a failure the attempt waits
+        for the first backoff, and for as long as the provider asked (Retry-After). A cancelled caller leaves the
         renewal running. From inside a hook or handler it is only requested, and the result says so.
         """
         self._life.require()
