@@ -23,6 +23,8 @@ from voicepilot.sim import SCENARIOS, Plan, Report, report_on, scenario_named, s
 SIZE, SIZES = (100, 10.0), {"herd": (1_000, 1.0)}
 """Sessions and hours of one world; a herd is one only when it is large."""
 
+ENDS = (signal.SIGINT, signal.SIGTERM)
+
 EVERY = 60.0
 """Seconds between two lines about how far it is."""
 
@@ -53,11 +55,13 @@ def worlds(first_seed: int) -> Iterator[tuple[str, int]]:
 
 
 def main() -> int:
-    """Live, and say what was found; Ctrl-C ends it early, with the table of what was done."""
+    """Live, and say what was found; Ctrl-C or SIGTERM end it early, with the table of what was done."""
+    for number in ENDS:  # a job in the background begins with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     wanted, first_seed = float(os.environ.get("HOURS", "1000000")), int(os.environ.get("SEED", "1"))
     tallies = {name: Tally() for name in SCENARIOS}
     began = time.monotonic()
-    with ProcessPoolExecutor(initializer=ignore_interrupts) as pool:
+    with ProcessPoolExecutor(initializer=ignore_ends) as pool:
         try:
             live_all(pool, worlds(first_seed), tallies, wanted)
         except KeyboardInterrupt:
@@ -66,9 +70,10 @@ def main() -> int:
     return 1 if any(tally.broken for tally in tallies.values()) else 0
 
 
-def ignore_interrupts() -> None:
-    """Ctrl-C is for the parent: a world under way is lived to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def ignore_ends() -> None:
+    """They are for the parent: a world under way is lived to its end."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def live_all(

@@ -125,8 +125,8 @@ FAULTS = (
     _f(
         "the old key is kept after the swap",
         f"{_CORE}.renewing",
-        "return session, (ReleaseKey(old.ticket),)",
-        "return session, ()",
+        "return session, (ReleaseKey(old.ticket), AnswerDials())",
+        "return session, (AnswerDials(),)",
         CALM,
         "keys-are-held-once",
     ),

@@ -53,6 +53,21 @@ REGRESSIONS = (
         ),
     ),
     Regression(
+        "short-outages",
+        70,
+        5.5,
+        21,
+        "a probe that was answered slowly held everybody up whose key was about to lapse",
+        Planted(
+            "nobody probes beside a slow probe",
+            "voicepilot.recovery.breaker",
+            "now >= _side_probe(breaker)",
+            "False",
+            "short-outages",
+            frozenset({"no-needless-gap"}),
+        ),
+    ),
+    Regression(
         "herd",
         600,
         0.34,

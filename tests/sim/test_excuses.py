@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from voicepilot.recovery.breaker import BreakerOptions
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.sim import Spell, Trouble
 from voicepilot.sim.excuses import APART, Disturbances, harmless
 
@@ -14,9 +14,9 @@ from voicepilot.sim.excuses import APART, Disturbances, harmless
     [
         (5, False, 0),  # not even the first break fits
         (10, False, 5),  # the first break, of 5 s, waited out for 6.25, and an answer
-        (30, False, 15),  # breaks of 5 and 10
-        (60, False, 43.5),  # half of the last 16.5 s: another's probe, asking again, and an answer
-        (300, False, 283.5),
+        (30, False, 20.5),  # half of the last 9.5 s: until it may probe, and an answer
+        (60, False, 50.5),
+        (300, False, 290.5),
         (10, True, 0),  # half of the margin is gone before anybody knows
         (30, True, 5),
     ],
@@ -26,7 +26,7 @@ def test_how_long_an_outage_a_margin_allows(margin: float, hidden: bool, seconds
 
 
 def test_a_cool_down_ends_the_growth_of_breaks() -> None:
-    assert harmless(60, BreakerOptions(), 10, hidden=False) == 45  # 5, then four of 10
+    assert harmless(60, BreakerOptions(urgent_break=None), 10, hidden=False) == 45  # 5, then four of 10
 
 
 def test_without_probes_before_the_end_of_a_break_the_breaks_decide() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from voicepilot.lifecycle.config import SessionConfig
 from voicepilot.lifecycle.phases import Phase
 from voicepilot.sim.provider import Issued
@@ -32,6 +34,7 @@ class Account:
         "not_before",
         "phase",
         "rounds_failed_now",
+        "slow_at",
         "spoke_at",
         "started_at",
         "steady",
@@ -68,6 +71,9 @@ class Account:
         self.began_round = 0.0
         self.asked = 0  # requests in this round
         self.asked_at: float | None = None
+        self.slow_at = (
+            -math.inf
+        )  # when an answer was asked for that took longer than the last attempt before a lapse may
         self.not_before = 0.0  # what Retry-After said
         self.by_hand = False  # somebody wanted a key out of turn
 

@@ -2,7 +2,7 @@
 
 A gap without a valid key is excused only by a disturbance that lasted longer than the margin allows. How long that is
 follows from who may ask when. A session is never told to wait for more than half of what is left of its key; one that
-cannot wait for the end of a break probes, and whoever asks meanwhile asks again a little after. Or it need not probe:
+cannot wait for the end of a break, or for somebody else's probe, probes a little later. Or it need not probe:
 the last break that can have begun while the disturbance lasted is over before the margin is.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import msgspec
 
-from voicepilot.recovery.breaker import PROBE_WAIT, BreakerOptions
+from voicepilot.recovery.breaker import PROBE_WAIT
+from voicepilot.recovery.breaker_options import BreakerOptions
 from voicepilot.sim.faults import HARMLESS, SLOW_TO_SHOW, Spell, Trouble
 
 APART = 90.0
@@ -22,8 +23,8 @@ SPREAD = 1.25
 ANSWER = 3.5
 """Seconds that asking again, and the slowest answer of a calm day, take."""
 
-PROBE = ANSWER + PROBE_WAIT * SPREAD
-"""Seconds that somebody else's probe, and asking again after it, take."""
+PROBE = PROBE_WAIT * SPREAD
+"""Seconds until whoever cannot wait for somebody else's probe may probe beside it, or asks again."""
 
 TAILS = {Trouble.HANG: 10.0, Trouble.LATE: 20.0, Trouble.SLOW: 10.0}
 """Seconds for which requests that met the trouble go on taking up room after it is over."""

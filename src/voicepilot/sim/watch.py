@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from voicepilot.events import (
@@ -57,7 +56,6 @@ class Watch:
         self._must = judge.must
         self._provider = provider
         self._wrong = wrong
-        self._slow_at = -math.inf  # when what came later than the last attempt before a lapse may take was asked for
         self.reveal: Callable[[str], str] = lambda _: ""  # the key a session hands out; set by the world
 
     def opened(self, session_id: str, config: SessionConfig) -> Account:
@@ -207,8 +205,8 @@ class Watch:
         if margin < ANSWER or self._wrong.slept_between(began - margin - 5.0, now):
             return True  # no time even for a slow answer; or none was there to ask
         runs = self._wrong.between(began - margin, now)
-        if runs and self._slow_at >= began - margin:
-            return True  # what was left when the disturbance was over was too little for so slow an answer, or a probe
+        if runs and account.slow_at >= began - margin:
+            return True  # what was left when the disturbance was over was too little for so slow an answer
         return any(
             run.ends - run.begins >= harmless(margin, self._setup.breaker, self._setup.cool_down, hidden=run.hidden)
             for run in runs
@@ -265,11 +263,11 @@ class Watch:
 
     def asked(self, asked: Asked) -> None:
         """A request met the provider."""
-        if asked.latency > MINT_LIMIT_FLOOR:
-            self._slow_at = asked.at
         account = self.accounts.get(asked.caller)
         if account is None:
             return
+        if asked.latency > MINT_LIMIT_FLOOR:
+            account.slow_at = asked.at
         if not account.by_hand:
             early = account.not_before - asked.at
             self._must("retry-after-obeyed", early <= EPSILON, asked.caller, lambda: f"{early:.1f} s too early")
