@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 import msgspec
 
-MEASURED = ("memory", "tasks", "sockets", "descriptors")
+MEASURED = ("memory", "blocks", "tasks", "sockets", "descriptors")
 MOST_GROWTH = 0.01
 """Of the mean in the first quarter after the warm-up, until the last quarter."""
 
@@ -20,6 +23,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     at: float  # seconds since the beginning
     memory: float  # resident megabytes
+    blocks: int  # of memory that Python objects hold
     tasks: int
     sockets: int
     descriptors: int
@@ -32,10 +36,22 @@ def sample(at: float) -> Sample:
     return Sample(
         at=at,
         memory=pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        blocks=sys.getallocatedblocks(),
         tasks=len(asyncio.all_tasks()),
         sockets=sum(target.startswith("socket:") for target in targets),
         descriptors=len(targets),
     )
+
+
+def settle() -> None:
+    """Let go of what is held for nobody: garbage, and the free memory that the C library keeps for later.
+
+    Both come and go with rhythms of their own, and would hide or feign growth.
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if trim is not None:
+        trim(0)
 
 
 def _target(entry: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
@@ -11,7 +12,7 @@ import pytest
 from tests.soak.__main__ import Report
 from tests.soak.plot import picture
 from tests.soak.provider import EVERY, FAULTS, KEY_LIFE, OUTAGE, do_harm
-from tests.soak.samples import MEASURED, Sample, growth, sample
+from tests.soak.samples import MEASURED, Sample, growth, sample, settle
 from tests.soak.validity import Validity
 
 from voicepilot.emulator import Fault, RealtimeEmulator
@@ -26,7 +27,7 @@ def mint(at: float, *, session: str = "voice-1", status: int | None = 200, life:
 
 def samples(*memory: float) -> list[Sample]:
     return [
-        Sample(at=number * 5.0, memory=held, tasks=100, sockets=10, descriptors=20)
+        Sample(at=number * 5.0, memory=held, blocks=1_000, tasks=100, sockets=10, descriptors=20)
         for number, held in enumerate(memory)
     ]
 
@@ -79,6 +80,23 @@ async def test_a_sample_tells_of_this_process() -> None:
     assert now.tasks == 1
     assert 10 < now.memory < 10_000
     assert now.sockets <= now.descriptors
+    assert now.blocks > 10_000
+
+
+async def test_what_is_garbage_is_let_go_of_before_it_is_measured() -> None:
+    gc.disable()
+    try:
+        settle()
+        before = sample(0.0).blocks
+        for _ in range(10_000):
+            cycle: list[object] = []
+            cycle.append(cycle)
+        del cycle
+        assert sample(1.0).blocks > before + 10_000
+        settle()
+        assert sample(2.0).blocks < before + 1_000
+    finally:
+        gc.enable()
 
 
 # --- faults -----------------------------------------------------------------------------------------------------------
