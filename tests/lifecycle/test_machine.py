@@ -130,7 +130,7 @@ class TestStart:
         assert driver.see().phase is Phase.STARTING
         driver.pass_time(0.2)
         assert driver.see().phase is Phase.ENDING
-        assert "no answer within 4 s" in driver.fault().message
+        assert "no key within 4 s" in driver.fault().message
 
     def test_a_start_that_runs_out_of_time_tells_the_last_failure(self) -> None:
         driver = Driver(start_timeout_seconds=4)

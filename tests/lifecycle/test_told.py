@@ -25,8 +25,9 @@ def test_a_start_that_timed_out_says_so_and_what_to_do() -> None:
     driver.pass_time(20)
     assert driver.fault() == Fault(
         code="SESSION_START_FAILED",
-        message="Failed to obtain session credentials: no answer within 20 s",
-        remediation="Check the network and the base URL, or raise start_timeout_seconds.",
+        message="Failed to obtain session credentials: no key within 20 s",
+        remediation="Check the network and the base URL; for many starts at once, raise start_timeout_seconds or "
+        "max_concurrent_mints.",
         retryable=True,
         domain=FaultDomain.TRANSPORT,
         cause="KEY_REQUEST_TIMEOUT",

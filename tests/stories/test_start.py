@@ -178,7 +178,7 @@ async def test_a_provider_that_never_answers_fails_the_start_in_time() -> None:
     async with a_world(start_timeout_seconds=5) as world:
         world.keys.hang(count=10)
         began = world.clock.now()
-        with pytest.raises(SessionStartError, match="no answer within 5 s") as failed:
+        with pytest.raises(SessionStartError, match="no key within 5 s") as failed:
             await world.manager.start_session()
         assert seconds_since(world, began) == 5
         assert failed.value.fault.cause == "KEY_REQUEST_TIMEOUT"

@@ -107,8 +107,9 @@ def time_out_start(session: Session, _: Input, now: float) -> Outcome:
     """The time for a start is used up; the last failure, if there was one, says more than the time-out."""
     fault = session.last_error or Fault(
         code="KEY_REQUEST_TIMEOUT",
-        message=f"no answer within {session.config.start_timeout_seconds:g} s",
-        remediation="Check the network and the base URL, or raise start_timeout_seconds.",
+        message=f"no key within {session.config.start_timeout_seconds:g} s",
+        remediation="Check the network and the base URL; for many starts at once, raise start_timeout_seconds or "
+        "max_concurrent_mints.",
         retryable=True,
         domain=FaultDomain.TRANSPORT,
     )
