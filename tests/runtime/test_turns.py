@@ -481,7 +481,7 @@ class Hoarding(Queueing):
 async def test_a_turn_is_given_back_once_whoever_gives_it_back() -> None:
     keys = Hoarding()
     async with managed(keys, max_retry_attempts=0) as manager:
-        with pytest.raises(SessionStartError, match="no key within 10"):
+        with pytest.raises(SessionStartError, match="no answer within 10"):
             await manager.start_session()
         assert keys.given_back == 0  # it is given a moment to leave by itself
         await asyncio.sleep(1.1)
