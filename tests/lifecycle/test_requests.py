@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tests.lifecycle.driver import BEGIN, DOWN, Driver
 from voicepilot.events import RenewalCompleted, RenewalStarted, StateChanged
+from voicepilot.lifecycle.deadlines import asked_left
 from voicepilot.lifecycle.effects import AnswerDials, AnswerRenewal, MintKey, ReleaseKey, RunHook
 from voicepilot.lifecycle.inputs import (
     ConnectionReported,
@@ -248,6 +249,19 @@ class TestNoLaterThanTheFirstBackoff:
         driver.tell(PlanWorked())
         assert driver.see().retry_at == driver.now + 1
 
+    def test_a_successor_that_was_refused_while_the_hooks_ran_is_replaced_after_them(self) -> None:
+        driver = live()
+        driver.tell(RenewRequested())
+        driver.mint()
+        driver.finish_hook()
+        driver.tell(KeyRejected(DOWN))
+        driver.finish_hook()
+        driver.pass_time(0)
+        assert (driver.in_flight(), driver.see().phase) == (3, Phase.RENEWING)
+        assert driver.events(RenewalStarted)[-1].trigger is Trigger.REJECTED
+        driver.renew()
+        assert driver.see().has_good_key(driver.now)
+
     def test_a_key_that_was_refused_is_replaced_at_once(self) -> None:
         driver = live(max_retry_attempts=0)
         driver.tell(RenewRequested())
@@ -273,6 +287,16 @@ class TestRetryAfter:
         driver.pass_time(10)
         driver.tell(given)
         assert driver.see().retry_at == driver.now + 30
+
+    def test_however_often_somebody_else_refuses_the_attempt_meanwhile(self) -> None:
+        driver = live(max_retry_attempts=0)
+        driver.tell(RenewRequested())
+        driver.fail(BUSY)
+        driver.tell(KeyRejected(DOWN))
+        driver.fail(retry_in=1.0, counts=False)
+        driver.pass_time(10)
+        driver.fail(retry_in=1.0, counts=False)
+        assert asked_left(driver.session, driver.now) == 30
 
     def test_whatever_the_connection_says_meanwhile(self) -> None:
         """A dial that fails is the last error, and asks for nothing where keys are fetched."""
@@ -316,6 +340,15 @@ class TestPatience:
         driver = live()
         driver.tell(RenewRequested())
         assert driver.last(MintKey).patience == 300
+
+    def test_a_connection_that_was_told_that_there_is_no_key_waits_no_more(self) -> None:
+        driver = live()
+        driver.tell(RenewRequested())
+        driver.tell(DIAL)
+        driver.fail()
+        driver.pass_time(1)
+        assert (driver.last(MintKey).attempt, round(driver.last(MintKey).patience or 0)) == (2, 300)
+        assert driver.mint() == (RunHook(Hook.SUSPENDING, "manual-renewal", 5),)
 
     @pytest.mark.parametrize(("asked", "patience"), [(DIAL, 0), (RenewRequested(), None)])
     def test_a_round_that_a_connection_waits_for_cannot_wait_either(

@@ -17,6 +17,7 @@ from voicepilot.errors import ConfigurationError
 from voicepilot.recovery import breaker as module
 from voicepilot.recovery.breaker import (
     FOR_ONE_MORE,
+    LONGEST_PROBE,
     PROBE_WAIT,
     RULES,
     SLICES,
@@ -234,6 +235,29 @@ def test_slow_counts_as_failed_however_it_ends(result: type[Worked | Left]) -> N
     assert driver.breaker.cause == "SLOW"
 
 
+def test_what_is_given_up_before_it_is_slow_has_failed_in_a_closed_circuit() -> None:
+    """Somebody's key was about to lapse: no answer within the time he had left says that it hangs."""
+    driver = Driver(slow_after=5)
+    for _ in range(4):
+        permit = driver.permit()
+        driver.now += 1.5
+        driver.tell(Left(permit))
+    assert (driver.circuit(), driver.breaker.cause) == (Circuit.OPEN, "SLOW")
+    driver.now += 5
+    probe = driver.permit()
+    driver.now += 4.9
+    driver.tell(Left(probe))
+    assert driver.circuit() is Circuit.HALF_OPEN, "a probe must have had the time that any attempt may take"
+
+
+def test_where_slow_is_fine_nothing_is_given_up() -> None:
+    driver = Driver(slow_after=None, failures_in_a_row=1)
+    permit = driver.permit()
+    driver.now += 100
+    driver.tell(Left(permit))
+    assert driver.circuit() is Circuit.CLOSED
+
+
 def test_abandoned_in_time_says_nothing() -> None:
     driver = Driver(slow_after=2, failures_in_a_row=2)
     for _ in range(9):
@@ -342,21 +366,35 @@ def test_a_probe_that_came_early_and_was_abandoned_leaves_the_break_as_it_was() 
     assert (driver.circuit(), driver.breaker.open_until, driver.breaker.probing) == (Circuit.OPEN, until, ())
     assert not driver.ask()
     assert driver.refusal == Refusal(4, "DOWN")
-    assert driver.ask(patience=0), "it told nothing, so that whoever cannot wait may probe in its place"
+    assert not driver.ask(patience=0)
+    assert driver.refusal == Refusal(1, "DOWN"), "one a second, whether they tell anything or not"
+    driver.now += 1
+    assert driver.ask(patience=0)
 
 
 def test_of_two_early_probes_one_may_be_abandoned() -> None:
     driver = Driver(urgent_break=1, probes=2).opened()
     driver.now += 1
-    first, second = driver.ask(patience=0), driver.ask()
+    first, second = driver.ask(patience=0), driver.ask(patience=3)
     assert first
     assert second
     driver.tell(Left(first))
     assert driver.circuit() is Circuit.HALF_OPEN
     driver.tell(Worked(second))
-    third = driver.permit()
+    third = driver.ask(patience=0)
+    assert third
     driver.tell(Left(third))
     assert (driver.circuit(), driver.breaker.passed) == (Circuit.HALF_OPEN, 1), "one of two has worked"
+
+
+def test_who_can_wait_for_the_end_of_the_break_does_while_others_probe_early() -> None:
+    driver = Driver(urgent_break=1, probes=3).opened()
+    driver.now += 1
+    assert driver.ask(patience=3.9)
+    assert not driver.ask(patience=4)
+    assert driver.refusal == Refusal(PROBE_WAIT, "DOWN")
+    driver.now += 4
+    assert driver.ask()
 
 
 def test_who_cannot_wait_for_a_slow_probe_may_probe_beside_it() -> None:
@@ -387,6 +425,14 @@ def test_a_slow_probe_that_fails_opens_it_again_whoever_probes_beside_it() -> No
     assert (driver.circuit(), driver.breaker.open_until - driver.now) == (Circuit.OPEN, 5)
     driver.tell(Worked(beside))
     assert driver.circuit() is Circuit.OPEN
+
+
+def test_where_slow_is_fine_only_who_cannot_wait_for_a_long_probe_probes_beside_it() -> None:
+    driver = Driver(urgent_break=1, slow_after=None)
+    driver.half_open()
+    driver.now += 1
+    assert not driver.ask(patience=LONGEST_PROBE - 1)
+    assert driver.ask(patience=LONGEST_PROBE - 1.1)
 
 
 def test_nobody_probes_beside_another_where_that_is_not_wanted_or_too_much_was_asked() -> None:
@@ -435,6 +481,46 @@ def test_where_too_much_was_asked_nobody_is_let_through_early() -> None:
     early.tell(crowded(probe))
     early.now += 3.9
     assert not early.ask(patience=0)
+
+
+def test_that_too_much_was_asked_is_heeded_however_late_it_is_told() -> None:
+    driver = Driver(urgent_break=1)
+    late = driver.permit()
+    driver.opened()
+    driver.now += 0.5
+    driver.tell(Broke(late, "DOWN"))
+    assert not driver.breaker.crowded
+    driver.tell(crowded(late))
+    driver.now += 1
+    assert not driver.ask(patience=0)
+    assert driver.refusal == Refusal(3.5, "DOWN")
+
+
+def test_one_429_among_the_failures_that_open_it_is_enough() -> None:
+    driver = Driver(urgent_break=1)
+    driver.tell(crowded(driver.permit()))
+    driver.fail(3)
+    driver.now += 4
+    assert not driver.ask(patience=0)
+
+
+def test_a_429_before_the_last_success_is_forgotten() -> None:
+    driver = Driver(urgent_break=1, minimum_throughput=100, failures_in_a_row=4)
+    driver.tell(crowded(driver.permit()))
+    driver.work()
+    driver.opened()
+    driver.now += 1
+    assert driver.ask(patience=0)
+
+
+def test_what_a_probe_met_is_why_it_is_open_again() -> None:
+    driver = Driver(urgent_break=1)
+    for _ in range(4):
+        driver.tell(crowded(driver.permit()))
+    driver.now += 5
+    driver.fail()
+    driver.now += 1
+    assert driver.ask(patience=0)
 
 
 def test_no_break_is_cut_short_where_that_is_not_wanted() -> None:
@@ -517,6 +603,16 @@ def test_half_of_what_is_asked_while_warming_may_not_fail() -> None:
         driver.work()
         driver.fail()
     assert driver.circuit() is Circuit.OPEN
+
+
+def test_one_slow_success_does_not_cool_what_is_warming() -> None:
+    driver = warming()
+    driver.breaker = replace(driver.breaker, options=replace(driver.breaker.options, slow_after=3.0))
+    driver.work(5)
+    slow = driver.permit()
+    driver.now += 3
+    driver.tell(Worked(slow))
+    assert (driver.circuit(), driver.breaker.passed) == (Circuit.WARMING, 5)
 
 
 def test_a_late_failure_does_not_cool_what_is_warming() -> None:
@@ -624,7 +720,8 @@ class AnyLife(RuleBasedStateMachine):
         before = self.driver.breaker
         self.driver.tell(kind(permit))
         if permit.era != before.era:
-            assert self.driver.breaker == before
+            told = kind is crowded and before.circuit is Circuit.OPEN
+            assert self.driver.breaker == replace(before, crowded=before.crowded or told)
 
     @invariant()
     def sound(self) -> None:

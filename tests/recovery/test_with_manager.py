@@ -114,6 +114,19 @@ async def test_two_probes_that_hang_after_an_outage_cost_nobody_else_a_second(ma
         assert executor.breakers()["provider"].circuit is Circuit.CLOSED
 
 
+@pytest.mark.parametrize("margin", [4, 8, 10, 30])
+async def test_a_provider_that_hangs_is_given_a_rest_however_short_the_margin(margin: int) -> None:
+    async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, _, heard):
+        for _ in range(40):
+            await world.manager.start_session()
+        await asyncio.sleep(600 - margin - 0.5)
+        asked = len(world.keys.mints)
+        world.keys.hang(10_000)
+        await asyncio.sleep(margin + 40)
+        assert heard.of(CircuitMoved)
+        assert len(world.keys.mints) - asked <= 40 + margin + 40  # all when the margin begins, then one a second
+
+
 async def test_whoever_starts_or_has_lost_its_key_waits_for_the_end_of_the_break() -> None:
     async with recovering(key_life_seconds=600, start_timeout_seconds=1) as (world, _, heard):
         world.keys.fail(DOWN, 10_000)

@@ -138,15 +138,15 @@ def try_later(session: Session, given: MintFailed, now: float) -> Outcome:
         retry_at=retry_time(session, given, now),
         failures=session.failures + counted,
         round=replace(current, attempt=current.attempt + counted, ticket=None),
-        setback=setback(given, now),
+        setback=setback(session, given, now),
         last_error=replace(given.fault, at=now),
     )
     return session, ()
 
 
-def setback(given: MintFailed, now: float) -> Setback:
-    """What an attempt that somebody waits for has to heed."""
-    return Setback(now, now + (given.fault.retry_after or 0.0))
+def setback(session: Session, given: MintFailed, now: float) -> Setback:
+    """What an attempt that somebody waits for has to heed: also what was asked for before."""
+    return Setback(now, now + max(given.fault.retry_after or 0.0, deadlines.asked_left(session, now)))
 
 
 def retry_time(session: Session, given: MintFailed, now: float) -> float:

@@ -29,8 +29,11 @@ def share(session_id: str, number: int) -> float:
 def renewal_time(key: Lease, config: SessionConfig, session_id: str) -> float:
     """When to fetch the key after `key`.
 
-    The spread only makes it earlier; half the key's life is the earliest, so that no margin makes a hot loop.
+    The spread only makes it earlier; half the key's life is the earliest, so that no margin makes a hot loop. A key
+    that was refused is of no use.
     """
+    if key.rejected:
+        return key.issued_at
     spread = config.renewal_spread_seconds
     if spread:
         spread *= share(session_id, key.ticket)

@@ -25,8 +25,8 @@ from voicepilot.lifecycle.steps import (
 
 
 def renew_on_time(session: Session, _: Input, now: float) -> Outcome:
-    """The key's time is nearly up."""
-    return _begin_round(session, Trigger.TIMER, now)
+    """The key's time is nearly up, or it was refused when it had just come."""
+    return _begin_round(session, Trigger.REJECTED if current_key(session).rejected else Trigger.TIMER, now)
 
 
 def renew_on_request(session: Session, given: RenewRequested, now: float) -> Outcome:
@@ -82,7 +82,7 @@ def swap(session: Session, _: Input, now: float) -> Outcome:
 
 
 def swap_early(session: Session, _: Input, now: float) -> Outcome:
-    """The current key lapses while the application is still suspending: do not wait for it."""
+    """The new key is needed while the application is still suspending: do not wait for it."""
     return _swap(session, now)
 
 
@@ -140,6 +140,7 @@ def complete_renewal(session: Session, _: Input, now: float) -> Outcome:
 def retry_later(session: Session, given: MintFailed, now: float) -> Outcome:
     """Arm the round's next attempt; a connection that waits for the key may rather dial again later."""
     session, _ = try_later(session, given, now)
+    session = replace(session, round=replace(current_round(session), dials=False))
     return session, (AnswerDials(_wrapped(given.fault, now)),)
 
 
@@ -148,7 +149,7 @@ def fail_round(session: Session, given: MintFailed, now: float) -> Outcome:
     renew_at = retry_time(session, given, now)
     session, failed = _round_failed(session, given.fault, now)
     session = replace(session, renew_at=renew_at, round=None, failures=session.failures + int(given.counts))
-    return replace(session, setback=setback(given, now)), failed
+    return replace(session, setback=setback(session, given, now)), failed
 
 
 def join_round(session: Session, given: RenewRequested, now: float) -> Outcome:

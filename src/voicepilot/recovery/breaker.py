@@ -25,6 +25,13 @@ SLICES = 10
 PROBE_WAIT = 1.0
 """Seconds after which to ask again while others probe."""
 
+LONGEST_PROBE = 10.0
+"""Seconds that a probe is thought to take where slow is fine."""
+
+GIVEN_UP = 1.5
+"""Seconds after which an attempt that is abandoned has failed: somebody's time for an answer was up. A probe has not:
+that would say more of how little time there was than of the endpoint."""
+
 FOR_ONE_MORE = 5
 """Successes for which a warming circuit lets one more attempt through at a time: what a sudden refusal finds under way
 is then never more than a fifth of what worked."""
@@ -38,7 +45,7 @@ class Circuit(StrEnum):
 
     CLOSED = "closed"  # all
     OPEN = "open"  # none
-    HALF_OPEN = "half-open"  # exactly `probes`, whose results decide
+    HALF_OPEN = "half-open"  # `probes`, whose results decide, and who cannot wait for those
     WARMING = "warming"  # ever more at a time while all goes well: the endpoint had been asked too much
 
 
@@ -111,7 +118,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     open_until: float = 0.0
     probing: tuple[Permit, ...] = ()
     passed: int = 0  # probes that succeeded
-    crowded: bool = False  # it opened because the endpoint was asked too much
+    crowded: bool = False  # the endpoint was asked too much since the last success
     warm_since: float = 0.0
     cause: str | None = None
 
@@ -164,19 +171,27 @@ def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
     return slow is not None and any(now - permit.at >= slow for permit in breaker.probing)
 
 
-def has_room(breaker: Breaker, _: Asked, __: float) -> bool:
-    """Fewer probes than allowed have been made."""
-    return len(breaker.probing) + breaker.passed < breaker.options.probes
+def has_room(breaker: Breaker, given: Asked, now: float) -> bool:
+    """Fewer probes than allowed have been made, and the break is over, or longer than whoever asks can wait."""
+    cannot_wait = given.patience < breaker.open_until - now
+    return len(breaker.probing) + breaker.passed < breaker.options.probes and (
+        cannot_wait or not still_broken(breaker, given, now)
+    )
 
 
 def last_probe(breaker: Breaker, given: Worked, now: float) -> bool:
-    """Every other probe has succeeded."""
+    """With this one, as many probes as must have succeeded."""
     return in_time(breaker, given, now) and breaker.passed + 1 >= breaker.options.probes
 
 
 def last_of_crowd(breaker: Breaker, given: Worked, now: float) -> bool:
-    """Every other probe has succeeded, and what opened the circuit was that too much was asked."""
+    """With this one, as many probes as must have succeeded, and what opened the circuit was that too much was asked."""
     return breaker.crowded and last_probe(breaker, given, now)
+
+
+def wants_rest(_: Breaker, given: Broke, __: float) -> bool:
+    """It is asked too much, however late that is told."""
+    return given.crowded
 
 
 def calm(breaker: Breaker, _: Asked, now: float) -> bool:
@@ -209,17 +224,30 @@ def admit(breaker: Breaker, given: Asked, now: float) -> Outcome:
 
 def count_good(breaker: Breaker, _: Worked, now: float) -> Outcome:
     """Note the success."""
-    return replace(breaker, slices=_counted(breaker, now, good=1), in_a_row=0), None
+    crowded = breaker.crowded and breaker.circuit is not Circuit.CLOSED
+    return replace(breaker, slices=_counted(breaker, now, good=1), in_a_row=0, crowded=crowded), None
 
 
-def count_bad(breaker: Breaker, _: Broke, now: float) -> Outcome:
+def count_bad(breaker: Breaker, given: Broke, now: float) -> Outcome:
     """Note the failure."""
-    return replace(breaker, slices=_counted(breaker, now, bad=1), in_a_row=breaker.in_a_row + 1), None
+    crowded = breaker.crowded or given.crowded
+    return replace(breaker, slices=_counted(breaker, now, bad=1), in_a_row=breaker.in_a_row + 1, crowded=crowded), None
 
 
 def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
     """Let nothing through until the break is over."""
+    broken = _broken(breaker, given.permit.cool_down, given.code, now)
+    return replace(broken, crowded=breaker.crowded or given.crowded), None
+
+
+def trip_again(breaker: Breaker, given: Broke, now: float) -> Outcome:
+    """Let nothing through until the break is over; what the probe met is why."""
     return replace(_broken(breaker, given.permit.cool_down, given.code, now), crowded=given.crowded), None
+
+
+def heed(breaker: Breaker, _: Broke, __: float) -> Outcome:
+    """Let nobody through before the end of the break."""
+    return replace(breaker, crowded=True), None
 
 
 def refuse(breaker: Breaker, given: Asked, now: float) -> Outcome:
@@ -266,6 +294,11 @@ def free_probe(breaker: Breaker, given: Left, _: float) -> Outcome:
     return _without(breaker, given.permit), None
 
 
+def resume_break(breaker: Breaker, given: Left, _: float) -> Outcome:
+    """It told nothing; whoever cannot wait may probe in its place, but no sooner than after a failure."""
+    return replace(_without(breaker, given.permit), open_since=given.permit.at), None
+
+
 def close(breaker: Breaker, _: Worked, __: float) -> Outcome:
     """Forget the failures."""
     return Breaker(options=breaker.options, circuit=breaker.circuit, era=breaker.era), None
@@ -303,6 +336,7 @@ RULES: tuple[Rule, ...] = (
     Rule(OPEN,      Asked,  probe,         HALF_OPEN, cannot_wait),
     Rule(OPEN,      Asked,  refuse,        None,      still_broken),
     Rule(OPEN,      Asked,  probe,         HALF_OPEN),
+    Rule(OPEN,      Broke,  heed,          None,      wants_rest),
 
     Rule(HALF_OPEN, Asked,  give_up_probe, OPEN,      probe_hangs),
     Rule(HALF_OPEN, Asked,  probe,         None,      has_room),
@@ -311,8 +345,8 @@ RULES: tuple[Rule, ...] = (
     Rule(HALF_OPEN, Worked, warm_up,       WARMING,   last_of_crowd),
     Rule(HALF_OPEN, Worked, close,         CLOSED,    last_probe),
     Rule(HALF_OPEN, Worked, pass_probe,    None,      in_time),
-    Rule(HALF_OPEN, Broke,  trip,          OPEN,      in_time),
-    Rule(HALF_OPEN, Left,   free_probe,    OPEN,      break_goes_on),
+    Rule(HALF_OPEN, Broke,  trip_again,    OPEN,      in_time),
+    Rule(HALF_OPEN, Left,   resume_break,  OPEN,      break_goes_on),
     Rule(HALF_OPEN, Left,   free_probe,    None,      in_time),
 
     Rule(WARMING,   Asked,  close_and_admit, CLOSED,  calm),
@@ -345,9 +379,13 @@ def step(breaker: Breaker, given: Given, now: float) -> Outcome:
 def judged(breaker: Breaker, given: Given, now: float) -> Given:
     """`given`, seen with the eyes of somebody who waits: what was too slow has failed, also if it was abandoned."""
     slow = breaker.options.slow_after
-    if isinstance(given, Worked | Left) and slow is not None and now - given.permit.at >= slow:
-        return Broke(given.permit, "SLOW", crowded=breaker.crowded)
-    return given
+    if slow is None or not isinstance(given, Worked | Left):
+        return given
+    if isinstance(given, Left) and breaker.circuit is Circuit.CLOSED:
+        slow = min(slow, GIVEN_UP)
+    if now - given.permit.at < slow:
+        return given
+    return Broke(given.permit, "SLOW", crowded=breaker.crowded and breaker.circuit is Circuit.HALF_OPEN)
 
 
 def totals(slices: tuple[Slice, ...]) -> tuple[int, int]:
@@ -369,8 +407,7 @@ def _side_probe(breaker: Breaker) -> float:
 
 def _given_up(breaker: Breaker) -> float:
     """When the oldest probe counts as failed."""
-    slow = breaker.options.slow_after
-    return math.inf if slow is None else breaker.probing[0].at + slow
+    return breaker.probing[0].at + (breaker.options.slow_after or LONGEST_PROBE)
 
 
 def _counted(breaker: Breaker, now: float, *, good: int = 0, bad: int = 0) -> tuple[Slice, ...]:

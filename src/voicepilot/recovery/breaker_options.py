@@ -48,7 +48,7 @@ class BreakerOptions(msgspec.Struct, frozen=True, kw_only=True):
     been asked too much (429), all wait for the end."""
 
     probes: int = 1
-    """Attempts let through when half-open. All must succeed to close the circuit; one failure opens it again."""
+    """Attempts let through when half-open. So many must succeed to close the circuit; one failure opens it again."""
 
     def __post_init__(self) -> None:
         check(self, BOUNDS)

@@ -50,9 +50,6 @@ from voicepilot.runtime.timers import SessionTimerManager
 from voicepilot.runtime.transcripts import TranscriptLink
 from voicepilot.runtime.vault import KeyVault
 
-SHORTEST_LIFE = 1.0
-"""Seconds a key must have left to be of use; renewing one that has less would be a hot loop."""
-
 
 class NothingToPurge:
     """The purger of a manager that was given none: it holds no personal data."""

@@ -266,7 +266,7 @@ class Watch:
         account = self.accounts.get(asked.caller)
         if account is None:
             return
-        if asked.latency > MINT_LIMIT_FLOOR:
+        if asked.latency > MINT_LIMIT_FLOOR and account.issued and asked.at < account.issued.valid_until:
             account.slow_at = asked.at
         if not account.by_hand:
             early = account.not_before - asked.at
