@@ -58,7 +58,7 @@ OPTIONS: dict[str, set[str]] = {
         "voicepilot.emulator.options",
         "voicepilot.privacy.redact",
         "voicepilot.privacy.retention",
-        "voicepilot.recovery.breaker",
+        "voicepilot.recovery.breaker_options",
         "voicepilot.recovery.policy",
     },
 }

@@ -15,24 +15,9 @@ from msgspec.structs import replace
 from tests.recovery.polly import PollyBreaker
 from voicepilot.errors import ConfigurationError
 from voicepilot.recovery import breaker as module
-from voicepilot.recovery.breaker import (
-    FOR_ONE_MORE,
-    LONGEST_PROBE,
-    PROBE_WAIT,
-    RULES,
-    SLICES,
-    WARM,
-    Asked,
-    Breaker,
-    Broke,
-    Circuit,
-    Left,
-    Permit,
-    Refusal,
-    Worked,
-    step,
-)
+from voicepilot.recovery.breaker import FOR_ONE_MORE, LONGEST_PROBE, PROBE_WAIT, RULES, SLICES, WARM, step
 from voicepilot.recovery.breaker_options import BreakerOptions
+from voicepilot.recovery.breaker_state import Asked, Breaker, Broke, Circuit, Left, Permit, Refusal, Worked
 
 AS_POLLY = BreakerOptions(
     failure_ratio=0.5,

@@ -34,7 +34,7 @@ from voicepilot.recovery import (
     RetryPolicy,
     RetryScheduled,
 )
-from voicepilot.recovery.breaker import Broke, Left, Permit, Worked
+from voicepilot.recovery.breaker_state import Broke, Left, Permit, Worked
 from voicepilot.recovery.circuits import seen
 from voicepilot.recovery.executor import REFUSAL_SPREAD
 from voicepilot.recovery.news import Recovery, Result

@@ -35,7 +35,8 @@ from voicepilot.recovery import (
     RetryPolicy,
     RetryScheduled,
 )
-from voicepilot.recovery.breaker import Asked, Breaker, Broke, Permit, Worked, step
+from voicepilot.recovery.breaker import step
+from voicepilot.recovery.breaker_state import Asked, Breaker, Broke, Permit, Worked
 from voicepilot.recovery.policy import GUARDRAILS, delay
 from voicepilot.testing import FakeKeyService, VirtualClock
 

@@ -1,7 +1,7 @@
 """Recovery: a breaker for each endpoint, policies that say when to try again, and plans for when that is no use."""
 
-from voicepilot.recovery.breaker import Breaker, Circuit
 from voicepilot.recovery.breaker_options import BreakerOptions
+from voicepilot.recovery.breaker_state import Breaker, Circuit
 from voicepilot.recovery.executor import RecoveryExecutor
 from voicepilot.recovery.news import (
     AttemptFailed,

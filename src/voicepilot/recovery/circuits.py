@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from voicepilot.errors import AttemptRefusedError, Fault, RateLimitError, fault_of
-from voicepilot.recovery.breaker import (
-    Asked,
-    Breaker,
-    Broke,
-    Given,
-    Left,
-    Permit,
-    Verdict,
-    Worked,
-    step,
-)
+from voicepilot.recovery.breaker import step
 from voicepilot.recovery.breaker_options import BreakerOptions
+from voicepilot.recovery.breaker_state import Asked, Breaker, Broke, Given, Left, Permit, Verdict, Worked
 from voicepilot.recovery.news import CircuitMoved
 
 TOO_MANY = 429

@@ -13,8 +13,8 @@ from typing import Self, TypeVar
 
 from voicepilot.errors import AttemptRefusedError, OperationTimeoutError, fault_of
 from voicepilot.ports import Clock, OperationContext
-from voicepilot.recovery.breaker import Asked, Breaker, Given, Left, Permit, Refusal, Worked
 from voicepilot.recovery.breaker_options import BreakerOptions
+from voicepilot.recovery.breaker_state import Asked, Breaker, Given, Left, Permit, Refusal, Worked
 from voicepilot.recovery.circuits import Circuits, seen
 from voicepilot.recovery.news import (
     AttemptFailed,

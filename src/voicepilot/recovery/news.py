@@ -11,7 +11,7 @@ import msgspec
 
 from voicepilot.errors import Fault
 from voicepilot.ports import OperationContext
-from voicepilot.recovery.breaker import Circuit
+from voicepilot.recovery.breaker_state import Circuit
 from voicepilot.subscription import Subscription, is_async
 
 
