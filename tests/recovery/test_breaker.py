@@ -400,6 +400,20 @@ def test_who_cannot_wait_for_a_slow_probe_may_probe_beside_it() -> None:
     assert driver.breaker == closed
 
 
+def test_one_that_was_abandoned_beside_a_slow_one_makes_no_room_at_once() -> None:
+    driver = Driver(urgent_break=1)
+    driver.half_open()
+    driver.now += 1
+    beside = driver.ask(patience=0)
+    assert beside
+    driver.tell(Left(beside))
+    driver.now += 0.5
+    assert not driver.ask(patience=0)
+    assert driver.refusal == Refusal(0.5, "DOWN")
+    driver.now += 0.5
+    assert driver.ask(patience=0)
+
+
 def test_a_slow_probe_that_fails_opens_it_again_whoever_probes_beside_it() -> None:
     driver = Driver(urgent_break=1)
     slow = driver.half_open()

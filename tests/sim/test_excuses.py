@@ -25,12 +25,17 @@ def test_how_long_an_outage_a_margin_allows(margin: float, hidden: bool, seconds
     assert harmless(margin, BreakerOptions(), 40, hidden=hidden) == seconds
 
 
+@pytest.mark.parametrize(("margin", "seconds"), [(10, 5), (30, 15), (60, 35)])
+def test_where_nobody_may_probe_early_the_breaks_decide(margin: float, seconds: float) -> None:
+    assert harmless(margin, BreakerOptions(), 40, crowded=True) == seconds
+
+
 def test_a_cool_down_ends_the_growth_of_breaks() -> None:
-    assert harmless(60, BreakerOptions(urgent_break=None), 10, hidden=False) == 45  # 5, then four of 10
+    assert harmless(60, BreakerOptions(urgent_break=None), 10) == 45  # 5, then four of 10
 
 
 def test_without_probes_before_the_end_of_a_break_the_breaks_decide() -> None:
-    assert harmless(60, BreakerOptions(urgent_break=None), 40, hidden=False) == 35  # 5, 10 and 20
+    assert harmless(60, BreakerOptions(urgent_break=None), 40) == 35  # 5, 10 and 20
 
 
 def spell(begins: float, ends: float, trouble: Trouble = Trouble.OUTAGE, **more: float) -> Spell:
@@ -46,8 +51,13 @@ def test_what_a_trouble_leaves_behind_belongs_to_it() -> None:
     limit = spell(0, 10, Trouble.RATE_LIMIT, retry_after=30.0)
     hang = spell(1_000, 1_010, Trouble.HANG)
     first, second = Disturbances((limit, hang)).runs
-    assert (first.ends, first.hidden) == (40, False)
-    assert (second.ends, second.hidden) == (1_020, True)
+    assert (first.ends, first.hidden, first.crowded) == (40, False, True)
+    assert (second.ends, second.hidden, second.crowded) == (1_020, True, False)
+
+
+def test_one_trouble_that_asks_for_a_rest_makes_it_of_the_whole_disturbance() -> None:
+    wrong = Disturbances((spell(0, 10), spell(20, 30, Trouble.ERRORS, retry_after=5.0), spell(40, 50)))
+    assert [(run.begins, run.ends, run.crowded) for run in wrong.runs] == [(0, 50, True)]
 
 
 def test_what_must_cost_nothing_excuses_nothing() -> None:

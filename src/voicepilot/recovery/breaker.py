@@ -186,7 +186,7 @@ def refuse(breaker: Breaker, given: Asked, now: float) -> Outcome:
 def probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Let it through as a probe."""
     permit = Permit(breaker.era, now, given.cool_down)
-    return replace(breaker, probing=(*breaker.probing, permit)), permit
+    return replace(breaker, probing=(*breaker.probing, permit), probed_at=now), permit
 
 
 def ask_later(breaker: Breaker, _: Asked, __: float) -> Outcome:
@@ -223,7 +223,7 @@ def free_probe(breaker: Breaker, given: Left, _: float) -> Outcome:
 
 def resume_break(breaker: Breaker, given: Left, _: float) -> Outcome:
     """It told nothing; whoever cannot wait may probe in its place, but no sooner than after a failure."""
-    return replace(_without(breaker, given.permit), open_since=given.permit.at), None
+    return replace(_without(breaker, given.permit), open_since=breaker.probed_at), None
 
 
 def close(breaker: Breaker, _: Worked, __: float) -> Outcome:
@@ -329,7 +329,7 @@ def _early_probe(breaker: Breaker) -> float:
 def _side_probe(breaker: Breaker) -> float:
     """When whoever cannot wait for the probes may probe beside them."""
     rest = breaker.options.urgent_break
-    return math.inf if rest is None or breaker.crowded else breaker.probing[-1].at + rest
+    return math.inf if rest is None or breaker.crowded else breaker.probed_at + rest
 
 
 def _given_up(breaker: Breaker) -> float:

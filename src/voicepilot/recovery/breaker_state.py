@@ -87,6 +87,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
     open_since: float = 0.0  # or since the latest probe failed, where that was before the end of the break
     open_until: float = 0.0
     probing: tuple[Permit, ...] = ()
+    probed_at: float = 0.0  # when the latest probe began
     passed: int = 0  # probes that succeeded
     crowded: bool = False  # the endpoint was asked too much since the last success
     warm_since: float = 0.0

@@ -36,6 +36,7 @@ class Run(msgspec.Struct):
     begins: float
     ends: float
     hidden: bool = False  # some of it showed only in the time that attempts took
+    crowded: bool = False  # the provider asked to be left alone, so that nobody may probe before the end of a break
     only: Trouble | None = None  # the one trouble it was made of
 
 
@@ -46,22 +47,24 @@ class Disturbances:
         self.runs: list[Run] = []
         for spell in spells:
             if spell.trouble not in HARMLESS and spell.trouble is not Trouble.SUSPEND:
-                tail = max(TAILS.get(spell.trouble, 0.0), spell.retry_after or 0.0)
-                self._add(spell.begins, spell.ends + tail, spell.trouble)
+                self._add(spell)
         self.sleeps: list[tuple[float, float]] = []
 
     def slept(self, begins: float, ends: float) -> None:
         """The machine was suspended."""
         self.sleeps.append((begins, ends))
 
-    def _add(self, begins: float, ends: float, trouble: Trouble) -> None:
-        hidden = trouble in SLOW_TO_SHOW
+    def _add(self, spell: Spell) -> None:
+        trouble, asked = spell.trouble, spell.retry_after
+        ends = spell.ends + max(TAILS.get(trouble, 0.0), asked or 0.0)
+        hidden, crowded = trouble in SLOW_TO_SHOW, trouble is Trouble.RATE_LIMIT or asked is not None
         last = self.runs[-1] if self.runs else None
-        if last is None or begins > last.ends + APART:
-            self.runs.append(Run(begins, ends, hidden=hidden, only=trouble))
+        if last is None or spell.begins > last.ends + APART:
+            self.runs.append(Run(spell.begins, ends, hidden=hidden, crowded=crowded, only=trouble))
             return
         last.ends = max(last.ends, ends)
         last.hidden = last.hidden or hidden
+        last.crowded = last.crowded or crowded
         last.only = trouble if trouble is last.only else None
 
     def between(self, begins: float, ends: float) -> list[Run]:
@@ -87,10 +90,13 @@ class Disturbances:
         return latest
 
 
-def harmless(margin: float, breaker: BreakerOptions, cool_down: float, *, hidden: bool) -> float:
+def harmless(
+    margin: float, breaker: BreakerOptions, cool_down: float, *, hidden: bool = False, crowded: bool = False
+) -> float:
     """Seconds that a disturbance may last without a session whose margin is `margin` losing its key.
 
-    `hidden`: it shows only after an attempt has used up half of what was left of the key.
+    `hidden`: it shows only after an attempt has used up half of what was left of the key. `crowded`: nobody probes
+    before the end of a break.
     """
     left = margin - ANSWER - (max(2.0, margin / 2) if hidden else 0.0)
     allowed, rested, pause = 0.0, 0.0, breaker.first_break
@@ -98,6 +104,6 @@ def harmless(margin: float, breaker: BreakerOptions, cool_down: float, *, hidden
         rested += pause
         allowed = rested
         pause = min(pause * breaker.growth, max(cool_down, breaker.first_break))
-    if hidden or breaker.urgent_break is None:
+    if hidden or crowded or breaker.urgent_break is None:
         return allowed
     return max(allowed, margin - 2 * (max(PROBE, breaker.urgent_break) + ANSWER))

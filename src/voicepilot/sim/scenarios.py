@@ -68,7 +68,7 @@ _SCENARIOS = (
     ),
     Scenario(
         name="short-outages",
-        description="Outages and rate limits that are over before the margin is: nobody may notice.",
+        description="Outages and errors (500, 503) of up to 4.8 s, over before the margin is: nobody may notice.",
         troubles=(
             Episodes(trouble=_OUTAGE, every=(3 * MINUTE, 9 * MINUTE), lasts=(0.5, 4.8)),
             Episodes(trouble=_ERRORS, every=(5 * MINUTE, 20 * MINUTE), lasts=(0.5, 4.8)),
@@ -83,7 +83,7 @@ _SCENARIOS = (
     ),
     Scenario(
         name="rate-limit-storm",
-        description="For minutes at a time the provider serves a few requests a second, or none, and answers 429.",
+        description="For minutes at a time the provider serves one request in two seconds, or none, and answers 429.",
         troubles=(
             Episodes(
                 trouble=_LIMIT,

@@ -208,7 +208,8 @@ class Watch:
         if runs and account.slow_at >= began - margin:
             return True  # what was left when the disturbance was over was too little for so slow an answer
         return any(
-            run.ends - run.begins >= harmless(margin, self._setup.breaker, self._setup.cool_down, hidden=run.hidden)
+            run.ends - run.begins
+            >= harmless(margin, self._setup.breaker, self._setup.cool_down, hidden=run.hidden, crowded=run.crowded)
             for run in runs
         )
 
