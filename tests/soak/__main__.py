@@ -71,12 +71,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join([*lines, *(f"PROBLEM: {problem}" for problem in self.problems())])
 
 
+BREAKS = {"breaker_first_break": 1.0, "retry_cool_down": 5}
+"""Seconds that the breaker rests at first and at most: its defaults are made for keys of 600 s, these live 30."""
+
+
 async def soak(base_url: str, chosen: argparse.Namespace, warm_up: float) -> tuple[Callers, list[Sample], list[str]]:
     """Hold everything for the time chosen; what was counted and measured, and the tasks left behind."""
     began = time.monotonic()
     samples: list[Sample] = []
     everybody = chosen.sessions + chosen.conversations
-    manager = SessionManager.from_settings(base_url=base_url, max_concurrent_sessions=everybody + 10)
+    manager = SessionManager.from_settings(base_url=base_url, max_concurrent_sessions=everybody + 10, **BREAKS)
     callers = Callers(manager, chosen.seed)
     async with manager, asyncio.TaskGroup() as group:
         tasks = [
