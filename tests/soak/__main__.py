@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -18,14 +19,14 @@ from pathlib import Path
 import msgspec
 from tests.soak.callers import Callers
 from tests.soak.plot import picture
-from tests.soak.samples import MEASURED, MOST_GROWTH, Sample, growth, sample, settle
+from tests.soak.samples import MEASURED, MOST_GROWTH, Sample, growth, sample, trim
 from tests.soak.validity import Validity
 
 from voicepilot import SessionManager
 from voicepilot.privacy.ledger import REMEMBERED
 
 EVERY = 5.0  # seconds between two samples
-SETTLED = 12  # samples from one time that unused memory is let go of to the next
+COLLECTED = 12  # samples from one full garbage collection to the next
 SHORTEST_WARM_UP = 150.0  # seconds: every session of the first generation is over by then
 ENDED_EACH_SECOND = 1 / 80  # by each caller, on average
 
@@ -87,8 +88,9 @@ async def soak(base_url: str, chosen: argparse.Namespace, warm_up: float) -> tup
             group.create_task(callers.hold(number, talking=number >= chosen.sessions)) for number in range(everybody)
         ]
         while (passed := time.monotonic() - began) < chosen.minutes * 60:
-            if len(samples) % SETTLED == 0:
-                settle()
+            if len(samples) % COLLECTED == 0:
+                gc.collect()  # what waits for the collector is let go of, and comes and goes with its rhythm
+            trim()
             samples.append(sample(passed))
             shown = f"{passed:6.0f} s  {samples[-1].memory:7.1f} MB  {samples[-1].tasks:6} tasks"
             print(f"{shown}  {samples[-1].sockets:5} sockets{'  (warm-up)' if passed < warm_up else ''}", flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -43,15 +42,11 @@ def sample(at: float) -> Sample:
     )
 
 
-def settle() -> None:
-    """Let go of what is held for nobody: garbage, and the free memory that the C library keeps for later.
-
-    Both come and go with rhythms of their own, and would hide or feign growth.
-    """
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
-    if trim is not None:
-        trim(0)
+def trim() -> None:
+    """Let the C library give back the free memory that it keeps for later: how much it is says nothing of a leak."""
+    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+    if give_back is not None:
+        give_back(0)
 
 
 def _target(entry: Path) -> str:
