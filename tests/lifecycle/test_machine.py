@@ -342,6 +342,13 @@ class TestRecovery:
             driver.pass_time(0.5)
         return driver
 
+    def test_a_key_that_lapses_while_the_first_attempt_hangs_leaves_it_degraded(self) -> None:
+        driver = Driver()
+        driver.go_live()
+        driver.pass_time(600)
+        assert (driver.see().phase, driver.see().failed_rounds) == (Phase.RECOVERING, 0)
+        assert driver.see().degraded
+
     def test_a_lapsed_key_makes_it_recover_and_says_so_once(self) -> None:
         driver = self.lapsed()
         (told,) = [event for event in driver.events(SessionErrorEvent) if event.kind is ErrorType.AUTHENTICATION]
