@@ -136,8 +136,10 @@ class TestDialsDoNotWaitForHooks:
         driver = live()
         if first is None:
             driver.pass_time(590)
-        for given in (first, DIAL, RenewRequested()):
-            driver.tell(given) if given else None
+        else:
+            driver.tell(first)
+        driver.tell(DIAL)
+        driver.tell(RenewRequested())
         effects = driver.mint()
         assert AnswerDials() in effects
         assert (driver.key().ticket, driver.see().phase) == (2, Phase.RENEWING)

@@ -31,6 +31,10 @@ AS_POLLY = BreakerOptions(
 STEPS = st.sampled_from([0.0, 0.001, 0.5, 0.999, 1.0, 3.0, 5.0, 9.999, 10.0, 40.0])
 
 
+def crowded(permit: Permit) -> Broke:
+    return Broke(permit, "RATE_LIMITED", crowded=True)
+
+
 class Driver:
     """A breaker and a clock."""
 
@@ -67,6 +71,11 @@ class Driver:
         self.fail(4)
         assert self.circuit() is Circuit.OPEN
         return self
+
+    def overrun(self) -> None:
+        """Be opened by 429."""
+        for _ in range(4):
+            self.tell(crowded(self.permit()))
 
     def half_open(self) -> Permit:
         self.opened()
@@ -441,8 +450,7 @@ def test_nobody_probes_beside_another_where_that_is_not_wanted_or_too_much_was_a
     assert not driver.ask(patience=0)
     assert driver.refusal == Refusal(PROBE_WAIT, "DOWN")
     driver = Driver(urgent_break=1)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 5
     driver.permit()
     driver.now += 4
@@ -468,8 +476,7 @@ def test_who_is_refused_hears_when_to_ask_again(patience: float, retry_in: float
 
 def test_where_too_much_was_asked_nobody_is_let_through_early() -> None:
     driver = Driver(urgent_break=1)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 4
     assert not driver.ask(patience=0)
     assert driver.refusal == Refusal(1, "RATE_LIMITED")
@@ -514,8 +521,7 @@ def test_a_429_before_the_last_success_is_forgotten() -> None:
 
 def test_what_a_probe_met_is_why_it_is_open_again() -> None:
     driver = Driver(urgent_break=1)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 5
     driver.fail()
     driver.now += 1
@@ -532,15 +538,10 @@ def test_no_break_is_cut_short_where_that_is_not_wanted() -> None:
 # --- a crowd ---
 
 
-def crowded(permit: Permit) -> Broke:
-    return Broke(permit, "RATE_LIMITED", crowded=True)
-
-
-def warming() -> Driver:
+def warming(**options: object) -> Driver:
     """Opened by 429, and its probe worked."""
-    driver = Driver(growth=2)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver = Driver(growth=2, **options)
+    driver.overrun()
     driver.now = driver.breaker.open_until
     driver.work()
     return driver
@@ -605,8 +606,7 @@ def test_half_of_what_is_asked_while_warming_may_not_fail() -> None:
 
 
 def test_one_slow_success_does_not_cool_what_is_warming() -> None:
-    driver = warming()
-    driver.breaker = replace(driver.breaker, options=replace(driver.breaker.options, slow_after=3.0))
+    driver = warming(slow_after=3.0)
     driver.work(5)
     slow = driver.permit()
     driver.now += 3
@@ -617,8 +617,7 @@ def test_one_slow_success_does_not_cool_what_is_warming() -> None:
 def test_a_late_failure_does_not_cool_what_is_warming() -> None:
     driver = Driver()
     late = driver.permit()
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 5
     driver.work()
     before = driver.breaker
@@ -643,8 +642,7 @@ def test_it_is_calm_only_when_nothing_failed_for_as_long_as_the_window_is() -> N
 @pytest.mark.parametrize("was", [Circuit.HALF_OPEN, Circuit.WARMING])
 def test_a_hanging_probe_does_not_make_forget_that_too_much_was_asked(was: Circuit) -> None:
     driver = Driver(slow_after=3, urgent_break=1)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 5
     if was is Circuit.WARMING:
         driver.work()
@@ -662,8 +660,7 @@ def test_a_hanging_probe_does_not_make_forget_that_too_much_was_asked(was: Circu
 @pytest.mark.parametrize("kind", [Worked, Left])
 def test_nor_does_one_that_was_slow(kind: type[Worked | Left]) -> None:
     driver = Driver(slow_after=3)
-    for _ in range(4):
-        driver.tell(crowded(driver.permit()))
+    driver.overrun()
     driver.now += 5
     slow = driver.permit()
     driver.now += 3
@@ -680,8 +677,7 @@ def test_a_warming_circuit_is_closed_by_calm() -> None:
 
 
 def test_a_hanging_attempt_does_not_keep_it_warming() -> None:
-    driver = warming()
-    driver.breaker = replace(driver.breaker, options=replace(driver.breaker.options, slow_after=3.0))
+    driver = warming(slow_after=3.0)
     driver.permit()
     driver.now += 3
     assert not driver.ask()

@@ -79,12 +79,17 @@ async def test_a_short_outage_costs_no_valid_second() -> None:
         assert world.manager.is_session_active(session_id)
 
 
+async def forty_about_to_renew(world: World, margin: int) -> None:
+    """Start as many; their keys live 600 s, so that the margin begins in half a second."""
+    for _ in range(40):
+        await world.manager.start_session()
+    await asyncio.sleep(600 - margin - 0.5)
+
+
 @pytest.mark.parametrize(("margin", "outage"), [(10, 8), (10, 4), (30, 28), (60, 58), (60, 50)])
 async def test_an_outage_shorter_than_the_margin_costs_no_session_of_many_a_second(margin: int, outage: int) -> None:
     async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, executor, heard):
-        for _ in range(40):
-            await world.manager.start_session()
-        await asyncio.sleep(600 - margin - 0.5)
+        await forty_about_to_renew(world, margin)
         asked = len(world.keys.mints)
         world.keys.fail(DOWN, 10_000)
         await asyncio.sleep(outage + 0.5)
@@ -101,9 +106,7 @@ async def test_an_outage_shorter_than_the_margin_costs_no_session_of_many_a_seco
 @pytest.mark.parametrize(("margin", "outage"), [(10, 3), (30, 25), (60, 54)])
 async def test_two_probes_that_hang_after_an_outage_cost_nobody_else_a_second(margin: int, outage: int) -> None:
     async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, executor, _):
-        for _ in range(40):
-            await world.manager.start_session()
-        await asyncio.sleep(600 - margin - 0.5)
+        await forty_about_to_renew(world, margin)
         world.keys.fail(DOWN, 10_000)
         await asyncio.sleep(outage + 0.5)
         world.keys.heal()
@@ -117,9 +120,7 @@ async def test_two_probes_that_hang_after_an_outage_cost_nobody_else_a_second(ma
 @pytest.mark.parametrize("margin", [4, 8, 10, 30])
 async def test_a_provider_that_hangs_is_given_a_rest_however_short_the_margin(margin: int) -> None:
     async with recovering(key_life_seconds=600, renewal_margin_seconds=margin) as (world, _, heard):
-        for _ in range(40):
-            await world.manager.start_session()
-        await asyncio.sleep(600 - margin - 0.5)
+        await forty_about_to_renew(world, margin)
         asked = len(world.keys.mints)
         world.keys.hang(10_000)
         await asyncio.sleep(margin + 40)

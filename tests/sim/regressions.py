@@ -61,7 +61,7 @@ REGRESSIONS = (
         Planted(
             "nobody probes beside a slow probe",
             "voicepilot.recovery.breaker",
-            "now >= _side_probe(breaker)",
+            "now >= _urgent_from(breaker, breaker.probed_at)",
             "False",
             "short-outages",
             frozenset({"no-needless-gap"}),

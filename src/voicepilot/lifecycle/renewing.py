@@ -157,9 +157,9 @@ def join_round(session: Session, given: RenewRequested, now: float) -> Outcome:
 
     A round that was for a connection alone calls the hooks once the application waits for it too.
     """
-    current, for_dial = current_round(session), Trigger.CONNECTION
-    dials = current.dials or for_dial in {current.trigger, given.trigger}
-    trigger = given.trigger if current.trigger is for_dial else current.trigger
+    current = current_round(session)
+    dials = current.is_for_dial or given.trigger is Trigger.CONNECTION
+    trigger = given.trigger if current.trigger is Trigger.CONNECTION else current.trigger
     return hasten(replace(session, round=replace(current, trigger=trigger, dials=dials)), given, now)
 
 

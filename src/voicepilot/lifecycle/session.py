@@ -85,6 +85,11 @@ class Round(msgspec.Struct, frozen=True, gc=False):
     swapped_at: float | None = None
     dials: bool = False  # a managed connection waits for the key, too
 
+    @property
+    def is_for_dial(self) -> bool:
+        """Whether a managed connection waits for the key, alone or too: somebody is on the line."""
+        return self.dials or self.trigger is Trigger.CONNECTION
+
 
 class Setback(msgspec.Struct, frozen=True, gc=False):
     """The last attempt that gave no key, until one does."""

@@ -18,7 +18,7 @@ from voicepilot.lifecycle.effects import (
     StopWork,
 )
 from voicepilot.lifecycle.inputs import Hook, KeyMinted
-from voicepilot.lifecycle.session import ConnectionPhase, Farewell, Lease, RenewalResult, Round, Session, Trigger
+from voicepilot.lifecycle.session import ConnectionPhase, Farewell, Lease, RenewalResult, Round, Session
 
 Outcome = tuple[Session, Effects]
 
@@ -36,8 +36,8 @@ def mint(session: Session, now: float) -> Outcome:
     ticket, current = session.tickets + 1, replace(current_round(session), ticket=session.tickets + 1)
     session = replace(session, tickets=ticket, retry_at=None, round=current)
     limit, patience = deadlines.mint_limit(session, now), deadlines.patience(session, now)
-    if current.dials or current.trigger is Trigger.CONNECTION:
-        patience = 0.0  # somebody is on the line
+    if current.is_for_dial:
+        patience = 0.0
     first = session.started_at is None
     return session, (MintKey(ticket, current.attempt, first=first, limit=limit, patience=patience),)
 

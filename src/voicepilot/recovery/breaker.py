@@ -78,7 +78,7 @@ def still_broken(breaker: Breaker, _: Asked, now: float) -> bool:
 
 def cannot_wait(breaker: Breaker, given: Asked, now: float) -> bool:
     """The break is longer than whoever asks can wait, some of it is over, and it is not that too much was asked."""
-    return given.patience < breaker.open_until - now and now >= _early_probe(breaker)
+    return _is_urgent(given, breaker.open_until, now) and now >= _urgent_from(breaker, breaker.open_since)
 
 
 def break_goes_on(breaker: Breaker, given: Left, now: float) -> bool:
@@ -89,7 +89,7 @@ def break_goes_on(breaker: Breaker, given: Left, now: float) -> bool:
 
 def probes_are_slow(breaker: Breaker, given: Asked, now: float) -> bool:
     """The probes may take longer than whoever asks can wait, the latest is not new, and not too much was asked."""
-    return given.patience < _given_up(breaker) - now and now >= _side_probe(breaker)
+    return _is_urgent(given, _given_up(breaker), now) and now >= _urgent_from(breaker, breaker.probed_at)
 
 
 def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
@@ -100,10 +100,8 @@ def probe_hangs(breaker: Breaker, _: Asked, now: float) -> bool:
 
 def has_room(breaker: Breaker, given: Asked, now: float) -> bool:
     """Fewer probes than allowed have been made, and the break is over, or longer than whoever asks can wait."""
-    cannot_wait = given.patience < breaker.open_until - now
-    return len(breaker.probing) + breaker.passed < breaker.options.probes and (
-        cannot_wait or not still_broken(breaker, given, now)
-    )
+    room = len(breaker.probing) + breaker.passed < breaker.options.probes
+    return room and (not still_broken(breaker, given, now) or _is_urgent(given, breaker.open_until, now))
 
 
 def last_probe(breaker: Breaker, given: Worked, now: float) -> bool:
@@ -151,8 +149,7 @@ def admit(breaker: Breaker, given: Asked, now: float) -> Outcome:
 
 def count_good(breaker: Breaker, _: Worked, now: float) -> Outcome:
     """Note the success."""
-    crowded = breaker.crowded and breaker.circuit is not Circuit.CLOSED
-    return replace(breaker, slices=_counted(breaker, now, good=1), in_a_row=0, crowded=crowded), None
+    return replace(breaker, slices=_counted(breaker, now, good=1), in_a_row=0, crowded=False), None
 
 
 def count_bad(breaker: Breaker, given: Broke, now: float) -> Outcome:
@@ -164,12 +161,12 @@ def count_bad(breaker: Breaker, given: Broke, now: float) -> Outcome:
 def trip(breaker: Breaker, given: Broke, now: float) -> Outcome:
     """Let nothing through until the break is over."""
     broken = _broken(breaker, given.permit.cool_down, given.code, now)
-    return replace(broken, crowded=breaker.crowded or given.crowded), None
+    return replace(broken, crowded=broken.crowded or given.crowded), None
 
 
 def trip_again(breaker: Breaker, given: Broke, now: float) -> Outcome:
     """Let nothing through until the break is over; what the probe met is why."""
-    return replace(_broken(breaker, given.permit.cool_down, given.code, now), crowded=given.crowded), None
+    return trip(replace(breaker, crowded=False), given, now)
 
 
 def heed(breaker: Breaker, _: Broke, __: float) -> Outcome:
@@ -179,7 +176,7 @@ def heed(breaker: Breaker, _: Broke, __: float) -> Outcome:
 
 def refuse(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Say when to ask again: when the break is over, or when whoever cannot wait so long may probe."""
-    at = min(breaker.open_until, max(now + given.patience, _early_probe(breaker)))
+    at = min(breaker.open_until, max(now + given.patience, _urgent_from(breaker, breaker.open_since)))
     return breaker, Refusal(at - now, breaker.cause)
 
 
@@ -196,19 +193,19 @@ def ask_later(breaker: Breaker, _: Asked, __: float) -> Outcome:
 
 def await_probes(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Say when to ask again: soon, or when whoever cannot wait for the probes may probe beside them."""
-    return breaker, Refusal(min(PROBE_WAIT, max(given.patience, _side_probe(breaker) - now)), breaker.cause)
+    wait = max(given.patience, _urgent_from(breaker, breaker.probed_at) - now)
+    return breaker, Refusal(min(PROBE_WAIT, wait), breaker.cause)
 
 
 def give_up_probe(breaker: Breaker, given: Asked, now: float) -> Outcome:
     """Count the hanging probe as failed, and refuse."""
-    broken = _broken(breaker, breaker.probing[0].cool_down, breaker.cause, now)
-    return refuse(replace(broken, crowded=breaker.crowded), given, now)
+    return refuse(_broken(breaker, breaker.probing[0].cool_down, breaker.cause, now), given, now)
 
 
 def pass_probe(breaker: Breaker, given: Worked, now: float) -> Outcome:
     """One fewer to wait for."""
-    breaker = replace(_without(breaker, given.permit), passed=breaker.passed + 1)
-    return count_good(breaker, given, now)
+    counted, _ = count_good(_without(breaker, given.permit), given, now)
+    return replace(counted, passed=breaker.passed + 1, crowded=breaker.crowded), None  # one is not yet enough
 
 
 def fail_warm(breaker: Breaker, given: Broke, now: float) -> Outcome:
@@ -320,16 +317,15 @@ def totals(slices: tuple[Slice, ...]) -> tuple[int, int]:
     return sum(part.good for part in slices), sum(part.bad for part in slices)
 
 
-def _early_probe(breaker: Breaker) -> float:
-    """When whoever cannot wait for the end of the break may probe."""
-    rest = breaker.options.urgent_break
-    return math.inf if rest is None or breaker.crowded else breaker.open_since + rest
+def _is_urgent(given: Asked, until: float, now: float) -> bool:
+    """Whether whoever asks loses something by waiting until then."""
+    return given.patience < until - now
 
 
-def _side_probe(breaker: Breaker) -> float:
-    """When whoever cannot wait for the probes may probe beside them."""
+def _urgent_from(breaker: Breaker, since: float) -> float:
+    """When who cannot wait may probe, where the last failure or probe was then."""
     rest = breaker.options.urgent_break
-    return math.inf if rest is None or breaker.crowded else breaker.probed_at + rest
+    return math.inf if rest is None or breaker.crowded else since + rest
 
 
 def _given_up(breaker: Breaker) -> float:
@@ -358,6 +354,7 @@ def _broken(breaker: Breaker, cool_down: float, cause: str | None, now: float) -
         breaks=breaks,
         open_since=now,
         open_until=until,
+        crowded=breaker.crowded,
         cause=cause,
     )
 

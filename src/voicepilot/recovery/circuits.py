@@ -62,10 +62,10 @@ def seen(permit: Permit, error: Exception) -> Given:
         return Left(permit)
     fault = fault_of(error)
     if fault.retryable:
-        return Broke(permit, fault.code, crowded=isinstance(error, RateLimitError) or wants_rest(fault))
+        return Broke(permit, fault.code, crowded=_wants_rest(error, fault))
     return Left(permit) if fault.status is None else Worked(permit)
 
 
-def wants_rest(fault: Fault) -> bool:
+def _wants_rest(error: Exception, fault: Fault) -> bool:
     """Whether the endpoint is asked too much, or asks not to be asked for a while."""
-    return fault.status == TOO_MANY or fault.retry_after is not None
+    return isinstance(error, RateLimitError) or fault.status == TOO_MANY or fault.retry_after is not None

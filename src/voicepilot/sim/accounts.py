@@ -71,9 +71,7 @@ class Account:
         self.began_round = 0.0
         self.asked = 0  # requests in this round
         self.asked_at: float | None = None
-        self.slow_at = (
-            -math.inf
-        )  # when an answer was asked for that took longer than the last attempt before a lapse may
+        self.slow_at = -math.inf  # when it asked for what took longer than the last attempt before a lapse may
         self.not_before = 0.0  # what Retry-After said
         self.by_hand = False  # somebody wanted a key out of turn
 

@@ -2,8 +2,8 @@
 
 A gap without a valid key is excused only by a disturbance that lasted longer than the margin allows. How long that is
 follows from who may ask when. A session is never told to wait for more than half of what is left of its key; one that
-cannot wait for the end of a break, or for somebody else's probe, probes a little later. Or it need not probe:
-the last break that can have begun while the disturbance lasted is over before the margin is.
+cannot wait for the end of a break, or for somebody else's probe, probes a little later. Or it need not probe: the last
+break that can have begun while the disturbance lasted is over before the margin is.
 """
 
 from __future__ import annotations
